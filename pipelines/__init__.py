@@ -1,0 +1,1 @@
+"""From archives to a learning student: normalize, cache, publish, stream, train."""

@@ -1,0 +1,1 @@
+"""Shards on disk: objects, layout, shard files, arrays, tables, commits, manifests, checks."""

@@ -1,0 +1,82 @@
+"""Every path below a root, and nothing else. Keys are relative, with forward slashes."""
+
+from __future__ import annotations
+
+from schemas.ids import shard_name
+
+NORMALIZED = "normalized"
+
+
+def split_folder(dataset: str, split: str) -> str:
+    """Folder of a normalized split."""
+    return f"normalized/{dataset}/{split}"
+
+
+def split_key(dataset: str, split: str) -> str:
+    """The split's record, written after all its shards."""
+    return f"{split_folder(dataset, split)}/split.json"
+
+
+def media_key(dataset: str, split: str, shard: int) -> str:
+    """WebDataset tar of the encoded images of a shard."""
+    return f"{split_folder(dataset, split)}/media-{shard_name(shard)}.tar"
+
+
+def samples_key(dataset: str, split: str, shard: int) -> str:
+    """Parquet table of a shard's samples, one row per stored image."""
+    return f"{split_folder(dataset, split)}/samples-{shard_name(shard)}.parquet"
+
+
+def annotations_key(dataset: str, split: str, shard: int) -> str:
+    """Parquet table of a shard's objects, one row per object and image."""
+    return f"{split_folder(dataset, split)}/annotations-{shard_name(shard)}.parquet"
+
+
+def phrases_key(dataset: str, split: str) -> str:
+    """Parquet table of the unique phrases of a split."""
+    return f"{split_folder(dataset, split)}/phrases.parquet"
+
+
+def array_folder(dataset: str, split: str, teacher: str, array: str) -> str:
+    """Folder of a feature array, which is a zarr v3 array."""
+    return f"features/{dataset}/{split}/{teacher}/{array}"
+
+
+def array_metadata_key(folder: str) -> str:
+    """The array's zarr.json."""
+    return f"{folder}/zarr.json"
+
+
+def array_shard_key(folder: str, shard: int, dimensions: int) -> str:
+    """A shard of an array with that many dimensions: zarr's default chunk key encoding."""
+    return "/".join([folder, "c", str(shard), *["0"] * (dimensions - 1)])
+
+
+def rows_key(folder: str, shard: int) -> str:
+    """Parquet table that says what each row of an array's shard is."""
+    return f"{folder}/rows-{shard_name(shard)}.parquet"
+
+
+def commits_folder(folder: str) -> str:
+    """Folder of the commit records of a normalized split or a feature array."""
+    return f"{folder}/commits"
+
+
+def commit_key(folder: str, shard: int) -> str:
+    """The commit record of one shard."""
+    return f"{commits_folder(folder)}/{shard_name(shard)}.json"
+
+
+def manifest_folder(name: str) -> str:
+    """Folder of all versions of a manifest."""
+    return f"manifests/{name}"
+
+
+def manifest_key(name: str, version: int) -> str:
+    """One version of a manifest."""
+    return f"{manifest_folder(name)}/{version:04d}.json"
+
+
+def part_key(name: str, digest: str) -> str:
+    """A table that manifests of that name share, named by its content."""
+    return f"{manifest_folder(name)}/parts/{digest}.parquet"

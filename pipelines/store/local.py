@@ -1,0 +1,125 @@
+"""A local or network folder as an object store."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+from pipelines.store.objects import Buffer, StagedFile, after, storage_errors
+from schemas.errors import UsageError
+
+
+class LocalObjectStore:
+    """Files below one folder. Publishing is ``link(2)``: atomic, exclusive, also on NFS."""
+
+    def __init__(self, root: str | Path) -> None:
+        self.root = Path(root).absolute()
+        if self.root.exists() and not self.root.is_dir():
+            raise UsageError(f"root {self.root} is a file", expected="a folder, or a new path")
+
+    def __reduce__(self) -> tuple[type[LocalObjectStore], tuple[str]]:
+        return LocalObjectStore, (str(self.root),)
+
+    @property
+    def url(self) -> str:
+        """The folder's absolute path."""
+        return str(self.root)
+
+    @contextlib.contextmanager
+    def stage(self, key: str) -> Iterator[StagedFile]:
+        """Open a hidden file beside its later place; see ``ObjectStore.stage``."""
+        target = self.root / key
+        temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}.tmp")
+        with storage_errors(f"create {key} in {self.root}"):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            file = temporary.open("xb", buffering=0)
+        try:
+            with file:
+                yield _LocalStagedFile(file, key, temporary, target)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    def put_if_absent(self, key: str, body: Buffer) -> bool:
+        """See ``ObjectStore.put_if_absent``."""
+        with self.stage(key) as staged:
+            staged.write(body)
+            return staged.publish()
+
+    def get(self, key: str) -> bytes:
+        """See ``ObjectStore.get``."""
+        with storage_errors(f"read {key} in {self.root}"):
+            return (self.root / key).read_bytes()
+
+    def read_into(self, key: str, offset: int, *buffers: memoryview) -> int:
+        """Read by ``preadv`` on a descriptor of its own, so that threads and forks never share one.
+
+        Opening costs about 10 microseconds, a hundredth of reading one 10 MB row.
+        """
+        with storage_errors(f"read {key} in {self.root}"):
+            descriptor = os.open(self.root / key, os.O_RDONLY)
+            try:
+                return _read_fully(descriptor, offset, list(buffers))
+            finally:
+                os.close(descriptor)
+
+    def size(self, key: str) -> int | None:
+        """See ``ObjectStore.size``."""
+        try:
+            return (self.root / key).stat().st_size
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+    def keys(self, prefix: str) -> Iterator[str]:
+        """See ``ObjectStore.keys``; hidden (unpublished) files are left out."""
+        top = self.root / prefix
+        for folder, folders, files in os.walk(top):
+            folders.sort()
+            relative = Path(folder).relative_to(self.root)
+            for name in sorted(files):
+                if not name.startswith("."):
+                    yield (relative / name).as_posix()
+
+    def delete(self, key: str) -> None:
+        """See ``ObjectStore.delete``."""
+        with storage_errors(f"delete {key} in {self.root}"):
+            (self.root / key).unlink(missing_ok=True)
+
+
+class _LocalStagedFile(StagedFile):
+    def __init__(self, file: IO[bytes], key: str, temporary: Path, target: Path) -> None:
+        super().__init__(file, key)
+        self._temporary, self._target = temporary, target
+
+    def publish(self) -> bool:
+        with storage_errors(f"publish {self.key}"):
+            os.fsync(self.file.fileno())
+            try:
+                os.link(self._temporary, self._target)
+            except FileExistsError:
+                return False
+            _sync_folder(self._target.parent)
+            return True
+
+
+def _read_fully(descriptor: int, offset: int, buffers: list[memoryview]) -> int:
+    done = 0
+    while buffers:
+        count = os.preadv(descriptor, buffers, offset + done)
+        if count == 0:
+            break
+        done += count
+        buffers = after(buffers, count)
+    return done
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the new name durable; without it a power cut may lose a file that was reported."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

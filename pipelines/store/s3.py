@@ -1,0 +1,189 @@
+"""An S3 bucket, or a service that speaks the same protocol, as an object store.
+
+Exclusive creation is ``If-None-Match: *`` on the request that makes the object visible.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections.abc import Iterator
+from functools import cached_property
+from typing import IO, Any
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from pipelines.store.objects import Buffer, StagedFile
+from schemas.errors import StorageError, UsageError
+
+_PART_BYTES = 64 << 20
+
+
+class S3ObjectStore:
+    """Objects below ``s3://bucket/prefix``; endpoint and credentials as boto3 finds them."""
+
+    def __init__(self, url: str) -> None:
+        path = url.removeprefix("s3://").strip("/")
+        self._url = f"s3://{path}"
+        self.bucket, _, prefix = path.partition("/")
+        if not self.bucket:
+            raise UsageError(f"root {url!r} names no bucket", expected="s3://bucket/prefix")
+        self._prefix = f"{prefix}/" if prefix else ""
+
+    def __reduce__(self) -> tuple[type[S3ObjectStore], tuple[str]]:
+        return S3ObjectStore, (self._url,)
+
+    @cached_property
+    def _client(self) -> Any:  # noqa: ANN401  boto3 makes its classes at run time
+        return boto3.client(
+            "s3",
+            config=Config(retries={"mode": "adaptive", "max_attempts": 8}, max_pool_connections=32),
+        )
+
+    @property
+    def url(self) -> str:
+        """``s3://bucket/prefix``."""
+        return self._url
+
+    @contextlib.contextmanager
+    def stage(self, key: str) -> Iterator[StagedFile]:
+        """Write to a local temporary file, uploaded by ``publish``; see ``ObjectStore.stage``."""
+        with tempfile.TemporaryFile(buffering=0) as file:
+            yield _S3StagedFile(file, key, self)
+
+    def put_if_absent(self, key: str, body: Buffer) -> bool:
+        """See ``ObjectStore.put_if_absent``."""
+        return self._create(key, "put_object", Body=bytes(body))
+
+    def get(self, key: str) -> bytes:
+        """See ``ObjectStore.get``."""
+        with self._errors("read", key):
+            answer = self._client.get_object(Bucket=self.bucket, Key=self._prefix + key)
+            return bytes(answer["Body"].read())
+
+    def read_into(self, key: str, offset: int, *buffers: memoryview) -> int:
+        """Read by one ranged GET; see ``ObjectStore.read_into``."""
+        count = sum(len(buffer) for buffer in buffers)
+        if not count:
+            return 0
+        span = f"bytes={offset}-{offset + count - 1}"
+        try:
+            with self._errors("read", key):
+                answer = self._client.get_object(
+                    Bucket=self.bucket, Key=self._prefix + key, Range=span
+                )
+                return sum(_fill(answer["Body"], buffer) for buffer in buffers)
+        except _RangeError:
+            return 0
+
+    def size(self, key: str) -> int | None:
+        """See ``ObjectStore.size``."""
+        try:
+            with self._errors("read", key):
+                answer = self._client.head_object(Bucket=self.bucket, Key=self._prefix + key)
+                return int(answer["ContentLength"])
+        except FileNotFoundError:
+            return None
+
+    def keys(self, prefix: str) -> Iterator[str]:
+        """See ``ObjectStore.keys``."""
+        pages = self._client.get_paginator("list_objects_v2").paginate(
+            Bucket=self.bucket, Prefix=f"{self._prefix}{prefix.rstrip('/')}/"
+        )
+        with self._errors("list", prefix):
+            for page in pages:
+                for entry in page.get("Contents", ()):
+                    yield entry["Key"].removeprefix(self._prefix)
+
+    def delete(self, key: str) -> None:
+        """See ``ObjectStore.delete``."""
+        with self._errors("delete", key):
+            self._client.delete_object(Bucket=self.bucket, Key=self._prefix + key)
+
+    def upload(self, key: str, file: IO[bytes], size: int) -> bool:
+        """Create the object from an open file, in parts when it is large; False when it exists."""
+        file.seek(0)
+        if size <= _PART_BYTES:
+            return self._create(key, "put_object", Body=file)
+        with self._errors("write", key):
+            name = {"Bucket": self.bucket, "Key": self._prefix + key}
+            upload = self._client.create_multipart_upload(**name)["UploadId"]
+            try:
+                parts = self._upload_parts(name, upload, file)
+                created = self._create(
+                    key,
+                    "complete_multipart_upload",
+                    UploadId=upload,
+                    MultipartUpload={"Parts": parts},
+                )
+            except BaseException:
+                self._client.abort_multipart_upload(**name, UploadId=upload)
+                raise
+            if not created:
+                self._client.abort_multipart_upload(**name, UploadId=upload)
+            return created
+
+    def _upload_parts(
+        self, name: dict[str, str], upload: str, file: IO[bytes]
+    ) -> list[dict[str, Any]]:
+        parts: list[dict[str, Any]] = []
+        while body := file.read(_PART_BYTES):
+            number = len(parts) + 1
+            answer = self._client.upload_part(**name, UploadId=upload, PartNumber=number, Body=body)
+            parts.append({"PartNumber": number, "ETag": answer["ETag"]})
+        return parts
+
+    def _create(self, key: str, operation: str, **arguments: object) -> bool:
+        try:
+            with self._errors("write", key):
+                getattr(self._client, operation)(
+                    Bucket=self.bucket, Key=self._prefix + key, IfNoneMatch="*", **arguments
+                )
+        except FileExistsError:
+            return False
+        return True
+
+    @contextlib.contextmanager
+    def _errors(self, action: str, key: str) -> Iterator[None]:
+        try:
+            yield
+        except ClientError as cause:
+            code = str(cause.response.get("Error", {}).get("Code", ""))
+            if code in {"NoSuchKey", "404", "NotFound"}:
+                raise FileNotFoundError(f"{self._url}/{key}") from cause
+            if code in {"PreconditionFailed", "ConditionalRequestConflict", "412"}:
+                raise FileExistsError(f"{self._url}/{key}") from cause
+            if code in {"InvalidRange", "416"}:
+                raise _RangeError from cause
+            raise StorageError(
+                f"cannot {action} {self._url}/{key}: {code} {cause}",
+                fix="Check the bucket's name, its policy and your credentials.",
+            ) from cause
+        except BotoCoreError as cause:
+            raise StorageError(
+                f"cannot {action} {self._url}/{key}: {cause}",
+                fix="Check the network, AWS_ENDPOINT_URL and your credentials.",
+            ) from cause
+
+
+class _RangeError(Exception):
+    """The offset lies past the end of the object."""
+
+
+def _fill(body: IO[bytes], buffer: memoryview) -> int:
+    done = 0
+    while done < len(buffer) and (piece := body.read(min(len(buffer) - done, 1 << 20))):
+        buffer[done : done + len(piece)] = piece
+        done += len(piece)
+    return done
+
+
+class _S3StagedFile(StagedFile):
+    def __init__(self, file: IO[bytes], key: str, store: S3ObjectStore) -> None:
+        super().__init__(file, key)
+        self._store = store
+
+    def publish(self) -> bool:
+        return self._store.upload(self.key, self.file, self.bytes)

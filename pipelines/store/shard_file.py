@@ -1,0 +1,145 @@
+"""One shard of a zarr v3 array as one file, written and read without zarr.
+
+Layout (zarr v3, codec ``sharding_indexed``, index at the end): the stored chunks, each followed by
+its crc32c, then an index of ``slots`` pairs (offset, byte count) of little-endian uint64, then the
+crc32c of the index. A chunk that is absent has both numbers 2**64 - 1. One chunk is one row.
+"""
+
+from __future__ import annotations
+
+import struct
+from concurrent.futures import Future, ThreadPoolExecutor
+from types import TracebackType
+from typing import Self
+
+import blake3
+import crc32c
+import numpy as np
+import numpy.typing as npt
+
+from pipelines.store.objects import ObjectStore, StagedFile
+from schemas.errors import IntegrityError
+from schemas.manifests import FileRecord
+
+Index = npt.NDArray[np.uint64]
+CHECKSUM_BYTES = 4
+_ABSENT = np.uint64(2**64 - 1)
+
+
+def index_bytes(slots: int) -> int:
+    """Return the size of the index of a shard with that many slots."""
+    return slots * 16 + CHECKSUM_BYTES
+
+
+class ShardWriter:
+    """Writes the rows of one shard in any order, each at most once, hashing as it goes.
+
+    The file's blake3 is computed by a second thread while the kernel copies the same bytes, so
+    that checksums cost no wall time when a second core is there.
+    """
+
+    def __init__(self, staged: StagedFile, slots: int, chunk_bytes: int) -> None:
+        self._staged, self._chunk_bytes = staged, chunk_bytes
+        self._index: Index = np.full((slots, 2), _ABSENT, dtype="<u8")
+        self._hash = blake3.blake3()
+        self._hasher = ThreadPoolExecutor(1, thread_name_prefix="blake3")
+        self._hashing: Future[object] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._hasher.shutdown()
+
+    def write(self, slot: int, chunk: memoryview) -> None:
+        """Append one row's stored bytes; the buffer may be reused when this returns."""
+        chunk = chunk.cast("B")
+        if len(chunk) != self._chunk_bytes:
+            raise IntegrityError(
+                f"row {slot} of {self._staged.key}",
+                expected=f"{self._chunk_bytes} bytes",
+                got=len(chunk),
+            )
+        if self._index[slot, 0] != _ABSENT:
+            raise IntegrityError(f"row {slot} of {self._staged.key} is written twice")
+        self._index[slot] = (self._staged.bytes, len(chunk) + CHECKSUM_BYTES)
+        hashing = self._hasher.submit(self._hash.update, chunk)
+        checksum = struct.pack("<I", crc32c.crc32c(chunk))
+        self._staged.write(chunk, checksum)
+        hashing.result()
+        self._hash.update(checksum)
+
+    def finish(self) -> FileRecord:
+        """Write the index and return the record of the file, which is not yet published."""
+        body = self._index.tobytes()
+        tail = body + struct.pack("<I", crc32c.crc32c(body))
+        self._staged.write(tail)
+        self._hash.update(tail)
+        return FileRecord(
+            key=self._staged.key, bytes=self._staged.bytes, blake3=self._hash.hexdigest()
+        )
+
+
+class ShardReader:
+    """Reads rows of one published shard, from many threads at once. Nothing stays open."""
+
+    def __init__(self, store: ObjectStore, key: str, slots: int, chunk_bytes: int) -> None:
+        self._store, self.key = store, key
+        self._slots, self._chunk_bytes = slots, chunk_bytes
+        self._index = self._read_index()
+
+    @property
+    def present(self) -> npt.NDArray[np.bool_]:
+        """Which of the slots hold a row."""
+        return np.asarray(self._index[:, 0] != _ABSENT)
+
+    def read_into(self, slot: int, out: memoryview, *, verify: bool = True) -> None:
+        """Fill ``out`` with one row's stored bytes; ``verify`` checks its crc32c.
+
+        Raises
+        ------
+        IntegrityError
+            The row is absent, cut short or damaged; the message names file and row.
+        """
+        if self._index[slot, 0] == _ABSENT:
+            raise IntegrityError(f"row {slot} of {self.key} is absent", fix="It was quarantined.")
+        checksum = memoryview(bytearray(CHECKSUM_BYTES if verify else 0))
+        offset, wanted = int(self._index[slot, 0]), len(out) + len(checksum)
+        if self._store.read_into(self.key, offset, out, checksum) != wanted:
+            raise self._damaged(slot, "the file is too short")
+        if verify and struct.unpack("<I", checksum)[0] != crc32c.crc32c(out):
+            raise self._damaged(slot, "its crc32c does not match")
+
+    def _damaged(self, slot: int, why: str) -> IntegrityError:
+        return IntegrityError(
+            f"row {slot} of {self.key} is damaged: {why}",
+            fix="Run `samdistill verify --deep` to find all such files.",
+        )
+
+    def _read_index(self) -> Index:
+        size = self._store.size(self.key)
+        if size is None:
+            raise FileNotFoundError(f"{self._store.url}/{self.key}")
+        tail = bytearray(index_bytes(self._slots))
+        self._store.read_into(self.key, max(0, size - len(tail)), memoryview(tail))
+        body, checksum = tail[:-CHECKSUM_BYTES], tail[-CHECKSUM_BYTES:]
+        if struct.unpack("<I", checksum)[0] != crc32c.crc32c(body):
+            raise IntegrityError(
+                f"the index of {self.key} is damaged",
+                expected=f"{self._slots} rows and their crc32c in the last {len(tail)} bytes",
+                fix="The file is truncated or has another shape; see `samdistill verify --deep`.",
+            )
+        index: Index = np.frombuffer(bytes(body), dtype="<u8").reshape(self._slots, 2)
+        sizes = index[index[:, 0] != _ABSENT, 1]
+        if (sizes != self._chunk_bytes + CHECKSUM_BYTES).any():
+            raise IntegrityError(
+                f"the rows of {self.key}",
+                expected=f"{self._chunk_bytes + CHECKSUM_BYTES} bytes each",
+                got=f"{sorted(set(sizes.tolist()))[:3]}",
+            )
+        return index

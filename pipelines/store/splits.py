@@ -1,0 +1,154 @@
+"""A normalized split as later steps read it: tables by shard, image bytes by row."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import pyarrow as pa
+
+from pipelines.store import layout
+from pipelines.store.objects import ObjectStore
+from pipelines.store.tables import read_table
+from schemas.errors import IncompleteError, IntegrityError
+from schemas.ids import digest_bytes, parse_json
+from schemas.manifests import FileRecord, SplitRecord
+from schemas.masks import MaskRLE
+from schemas.tables import ANNOTATIONS, PHRASES, SAMPLES, mask_from_cell
+from schemas.videos import Prompt
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredSample:
+    """One row of a samples table, as far as reading its image needs it."""
+
+    row: int
+    key: str
+    clip: str | None
+    frame: int | None
+    width: int
+    height: int
+    offset: int
+    size: int
+    quarantine: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredClip:
+    """All frames of one clip, in order, and the first mask of each of its objects."""
+
+    clip: str
+    frames: tuple[StoredSample, ...]
+    prompts: tuple[Prompt, ...]
+
+
+class Split:
+    """A complete normalized split."""
+
+    def __init__(self, store: ObjectStore, record: SplitRecord, digest: str) -> None:
+        self.store, self.record, self.digest = store, record, digest
+        """``digest``: blake3 of split.json."""
+
+    @classmethod
+    def open(cls, store: ObjectStore, dataset: str, split: str) -> Split:
+        """Open a split.
+
+        Raises
+        ------
+        IncompleteError
+            It was not normalized to the end.
+        """
+        key = layout.split_key(dataset, split)
+        try:
+            body = store.get(key)
+        except FileNotFoundError as cause:
+            raise IncompleteError(
+                f"{dataset} {split} is not normalized in {store.url}: there is no {key}",
+                fix=f"Run `samdistill normalize {dataset} --split {split}` to the end first.",
+            ) from cause
+        return cls(store, parse_json(body, SplitRecord, key), digest_bytes(body))
+
+    @property
+    def name(self) -> str:
+        """``dataset/split``."""
+        return f"{self.record.dataset}/{self.record.split}"
+
+    @property
+    def file(self) -> FileRecord:
+        """The record of split.json itself."""
+        key = layout.split_key(self.record.dataset, self.record.split)
+        size = self.store.size(key)
+        return FileRecord(key=key, bytes=size or 0, blake3=self.digest)
+
+    def samples_table(self, shard: int) -> pa.Table:
+        """Samples of a shard, in row order."""
+        key = layout.samples_key(self.record.dataset, self.record.split, shard)
+        return read_table(self.store, key, SAMPLES)
+
+    def annotations_table(self, shard: int) -> pa.Table:
+        """Objects of a shard, in row order."""
+        key = layout.annotations_key(self.record.dataset, self.record.split, shard)
+        return read_table(self.store, key, ANNOTATIONS)
+
+    def samples(self, shard: int) -> list[StoredSample]:
+        """Samples of a shard: item ``r`` is row ``r``."""
+        names = list(StoredSample.__dataclass_fields__)
+        rows = self.samples_table(shard).select(names).to_pylist()
+        return [StoredSample(**row) for row in rows]
+
+    def read_image(self, shard: int, sample: StoredSample) -> bytes:
+        """Return the encoded image as published.
+
+        Raises
+        ------
+        IntegrityError
+            The shard's tar is shorter than its table says.
+        """
+        key = layout.media_key(self.record.dataset, self.record.split, shard)
+        body = bytearray(sample.size)
+        if self.store.read_into(key, sample.offset, memoryview(body)) != sample.size:
+            raise IntegrityError(
+                f"{key} is too short for {sample.key}",
+                fix="Run `samdistill verify --deep` to find all such files.",
+            )
+        return bytes(body)
+
+    def clips(self, shard: int) -> list[StoredClip]:
+        """Clips of a shard, in row order; empty for stills."""
+        frames: dict[str, list[StoredSample]] = {}
+        for sample in self.samples(shard):
+            if sample.clip is not None:
+                frames.setdefault(sample.clip, []).append(sample)
+        prompts = _first_masks(self.annotations_table(shard).to_pylist())
+        return [
+            StoredClip(clip=clip, frames=tuple(rows), prompts=tuple(prompts.get(clip, ())))
+            for clip, rows in frames.items()
+        ]
+
+    @cached_property
+    def phrases(self) -> list[str]:
+        """Unique phrases: item ``r`` is row ``r`` of the text arrays."""
+        key = layout.phrases_key(self.record.dataset, self.record.split)
+        phrases: list[str] = read_table(self.store, key, PHRASES).column("phrase").to_pylist()
+        return phrases
+
+
+def _first_masks(rows: list[dict[str, Any]]) -> dict[str, list[Prompt]]:
+    """Return by clip, for each object, its first mask that is not empty."""
+    first: dict[tuple[str, int], Prompt] = {}
+    for row in rows:
+        mask = mask_from_cell(row["mask"])
+        name = (row["clip"], row["object_id"])
+        if row["clip"] is None or name in first or not _usable(mask, row):
+            continue
+        assert mask is not None
+        first[name] = Prompt(object_id=row["object_id"], frame=row["frame"], mask=mask)
+    prompts: dict[str, list[Prompt]] = {}
+    for (clip, _), prompt in sorted(first.items(), key=lambda item: item[0]):
+        prompts.setdefault(clip, []).append(prompt)
+    return prompts
+
+
+def _usable(mask: MaskRLE | None, row: dict[str, Any]) -> bool:
+    return mask is not None and not row["is_crowd"] and bool(mask.area)

@@ -1,0 +1,46 @@
+"""Parquet tables in an object store, byte-identical for equal rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipelines.store.objects import ObjectStore
+from schemas.errors import DataError
+from schemas.ids import digest_bytes
+from schemas.manifests import FileRecord
+
+
+def encode_table(rows: Iterable[Mapping[str, Any]], schema: pa.Schema) -> bytes:
+    """Return a parquet file with these rows."""
+    table = pa.Table.from_pylist(list(rows), schema=schema)
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, compression="zstd", use_dictionary=True, write_statistics=True)
+    return bytes(sink.getvalue())
+
+
+def table_record(key: str, body: bytes) -> FileRecord:
+    """Return the file record of an encoded table."""
+    return FileRecord(key=key, bytes=len(body), blake3=digest_bytes(body))
+
+
+def read_table(store: ObjectStore, key: str, schema: pa.Schema) -> pa.Table:
+    """Return the table stored under ``key``.
+
+    Raises
+    ------
+    DataError
+        The file is no parquet file, or has other columns.
+    """
+    try:
+        table = pq.read_table(pa.BufferReader(store.get(key)))
+    except pa.ArrowInvalid as cause:
+        raise DataError(f"{key} is not a parquet file: {cause}") from cause
+    if table.schema.names != schema.names:
+        raise DataError(
+            f"columns of {key}", expected=", ".join(schema.names), got=", ".join(table.schema.names)
+        )
+    return table

@@ -1,0 +1,1 @@
+"""What things are: records, identities, masks, tables. No I/O, no torch, no ray."""

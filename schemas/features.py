@@ -1,0 +1,158 @@
+"""Identity and shape of teacher features: who computed them, from what, stored how."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from schemas.codec import get_codec
+from schemas.errors import IdentityError
+from schemas.ids import canonical_json, digest_bytes, nearest_name
+
+RowKind = Literal["sample", "phrase", "object_frame"]
+
+
+class PreprocessSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How an RGB uint8 image becomes the teacher's input tensor."""
+
+    image_size: int
+    """Side of the square that the image is resized to, in pixels; the aspect is not kept."""
+    resize: Literal["bilinear-antialias-uint8"] = "bilinear-antialias-uint8"
+    mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
+    std: tuple[float, float, float] = (0.5, 0.5, 0.5)
+
+
+class TokenizeSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How a phrase becomes token ids."""
+
+    vocabulary: str
+    """blake3 of the merges file."""
+    context: int
+    """Tokens per phrase, with start and end marks; longer phrases are cut, the end mark stays."""
+    pad_id: int
+    cleaning: Literal["ftfy-html-whitespace-lower"] = "ftfy-html-whitespace-lower"
+
+
+class TeacherSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """All that decides the value of a feature. Two equal digests mean interchangeable features."""
+
+    architecture: str
+    """Class name of the model, for example ``Sam3VideoModel``."""
+    config: str
+    """blake3 of the model's configuration, without paths, dates and library versions."""
+    weights: str
+    """blake3 over names, dtypes, shapes and bytes of all tensors, in the order of their names."""
+    preprocess: PreprocessSpec
+    tokenize: TokenizeSpec
+    precision: Literal["float32", "bfloat16-autocast"]
+    """Arithmetic of the forward pass."""
+    attention: str
+    """Name of the attention implementation, for example ``sdpa``."""
+    libraries: dict[str, str]
+    """``{"torch": "2.14", "transformers": "5.23"}``: major.minor of what computes."""
+
+    @property
+    def digest(self) -> str:
+        """16 hex characters: part of the path of every array this teacher fills."""
+        return digest_bytes(canonical_json(self))[:16]
+
+    def require_same(self, other: TeacherSpec, where: str) -> None:
+        """Refuse ``other`` unless it is this very teacher.
+
+        Raises
+        ------
+        IdentityError
+            The message names each field that differs, with both values.
+        """
+        changed = differing_fields(self, other)
+        if changed:
+            raise IdentityError(
+                f"{where} holds features of another teacher: {'; '.join(changed)}",
+                expected=f"teacher {self.digest}",
+                got=f"teacher {other.digest}",
+                fix="Cache with the teacher you want, publish, and name that manifest.",
+            )
+
+
+def differing_fields(expected: msgspec.Struct, got: msgspec.Struct) -> list[str]:
+    """Return ``field: expected != got`` for each leaf that differs between two equal structs."""
+    left, right = msgspec.to_builtins(expected), msgspec.to_builtins(got)
+    return _differing(left, right, "")
+
+
+def _differing(left: object, right: object, path: str) -> list[str]:
+    if isinstance(left, dict) and isinstance(right, dict):
+        changed = []
+        for name in sorted(left.keys() | right.keys()):
+            changed += _differing(
+                left.get(name), right.get(name), f"{path}.{name}" if path else name
+            )
+        return changed
+    return [] if left == right else [f"{path}: {left!r} != {right!r}"]
+
+
+class FeatureSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One array of features: what a row stands for and what it looks like."""
+
+    name: str
+    """Such as ``image.trunk``; see ``FEATURES``."""
+    rows: RowKind
+    item_shape: tuple[int, ...]
+    """Shape of one row; ``()`` for a scalar."""
+    codec: str = "float16"
+
+    @property
+    def item_bytes(self) -> int:
+        """Stored bytes of one row, without its checksum."""
+        size = get_codec(self.codec).itemsize
+        for extent in self.item_shape:
+            size *= extent
+        return size
+
+    @property
+    def array_name(self) -> str:
+        """Folder of the array: the name, and the codec when it is not the default one."""
+        default = FEATURES[self.name].codec
+        return self.name if self.codec == default else f"{self.name}@{self.codec}"
+
+
+class FeatureKind(msgspec.Struct, frozen=True, kw_only=True):
+    """A feature that this project knows how to compute, before a teacher gives it a shape."""
+
+    rows: RowKind
+    codec: str
+    about: str
+
+
+FEATURES: dict[str, FeatureKind] = {
+    "image.trunk": FeatureKind(
+        rows="sample", codec="float16", about="last hidden state of the ViT trunk, before the neck"
+    ),
+    "text.tokens": FeatureKind(
+        rows="phrase", codec="float16", about="projected text features of every token"
+    ),
+    "text.mask": FeatureKind(
+        rows="phrase", codec="uint8", about="1 for a real token, 0 for padding"
+    ),
+    "memory.maskmem": FeatureKind(
+        rows="object_frame", codec="float16", about="spatial memory of one object on one frame"
+    ),
+    "memory.object_pointer": FeatureKind(
+        rows="object_frame", codec="float16", about="object pointer of the mask decoder"
+    ),
+    "memory.mask_logits": FeatureKind(
+        rows="object_frame", codec="float16", about="low-resolution mask logits"
+    ),
+    "memory.object_score": FeatureKind(
+        rows="object_frame", codec="float32", about="logit of the object being visible"
+    ),
+}
+
+
+def get_feature(name: str) -> FeatureKind:
+    """Return the feature of that name, or raise ``UnknownNameError`` with the nearest ones."""
+    try:
+        return FEATURES[name]
+    except KeyError:
+        raise nearest_name("feature", name, FEATURES) from None

@@ -1,0 +1,126 @@
+"""Records that are stored as JSON: commits, splits, manifests. All immutable, all canonical."""
+
+from __future__ import annotations
+
+import msgspec
+
+from schemas.features import FeatureSpec, TeacherSpec
+from schemas.samples import MediaKind
+
+SCHEMA_VERSION = 1
+
+
+class FileRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A stored file and the content it must have."""
+
+    key: str
+    """Path below the root, with forward slashes."""
+    bytes: int
+    blake3: str
+
+
+class CommitRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Says that one shard of one product is complete. It is written last, and only once.
+
+    It holds nothing that differs between two runs over the same input: no time, no host.
+    """
+
+    schema_version: int = SCHEMA_VERSION
+    product: str
+    """``normalized``, or the name of a feature array."""
+    dataset: str
+    split: str
+    shard: int
+    rows: int
+    """Rows of the shard, quarantined ones included."""
+    identity: str
+    """Digest of what computed it: a teacher's digest, or the normalizer's version."""
+    files: tuple[FileRecord, ...]
+    inputs: tuple[FileRecord, ...] = ()
+    """Stored files it was computed from."""
+    counts: dict[str, int] = {}
+    """For example images, objects, crowd, object_frames."""
+    quarantined: dict[str, int] = {}
+    """Rows that must not be used, by reason."""
+
+
+class SplitRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A normalized split, complete: ``split.json``, written after the last of its shards."""
+
+    schema_version: int = SCHEMA_VERSION
+    dataset: str
+    split: str
+    media: MediaKind
+    shards: int
+    rows: int
+    rows_per_shard: int
+    """Capacity of a shard: row ``r`` of shard ``k`` is row ``k * rows_per_shard + r`` of an array.
+    A shard may hold fewer rows; a clip is never cut."""
+    object_frames_per_shard: int
+    """Capacity of a shard of a ``memory.*`` array; 0 when there is nothing to track."""
+    phrases: int
+    """Unique phrases, the rows of ``phrases.parquet``."""
+    counts: dict[str, int]
+    quarantined: dict[str, int]
+    licence: str
+    normalizer: str
+    sources: dict[str, str]
+    """Archive name -> ``sha256:…`` of its ledger entry, or ``unverified`` for a folder."""
+    commits: str
+    """blake3 over the shards' commit records, in order."""
+    files: tuple[FileRecord, ...]
+    """Files of the whole split: the phrases table."""
+
+
+class ArrayRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The identity of a feature array, stored as the ``samdistill`` attribute of its zarr.json."""
+
+    schema_version: int = SCHEMA_VERSION
+    dataset: str
+    split: str
+    split_digest: str
+    """blake3 of the split.json whose rows the array follows."""
+    feature: FeatureSpec
+    teacher: TeacherSpec
+    shards: int
+    rows_per_shard: int
+
+
+class PartRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A parquet table that lists the files of a product, one row per file."""
+
+    file: FileRecord
+    shards: int
+    rows: int
+    data_bytes: int
+    """Sum of the listed files' sizes."""
+
+
+class ManifestFeature(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One feature array of one split, as published."""
+
+    feature: FeatureSpec
+    teacher: str
+    """Digest; the whole spec is in ``Manifest.teachers``."""
+    array: FileRecord
+    """The array's zarr.json."""
+    rows_per_shard: int
+    part: PartRecord
+
+
+class ManifestSplit(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One split, as published."""
+
+    split: SplitRecord
+    split_file: FileRecord
+    part: PartRecord
+    features: tuple[ManifestFeature, ...]
+
+
+class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a trainer opens: splits, features, and a digest for every byte behind them."""
+
+    schema_version: int = SCHEMA_VERSION
+    name: str
+    teachers: dict[str, TeacherSpec]
+    splits: tuple[ManifestSplit, ...]

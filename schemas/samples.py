@@ -1,0 +1,70 @@
+"""A sample is one stored image, a still or a frame of a clip, with what is known about it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from schemas.geometry import Box
+from schemas.masks import MaskRLE
+
+MediaKind = Literal["image", "video"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Annotation:
+    """One object on one image or frame."""
+
+    object_id: int
+    """The data set's own id: unique in a still's data set, stable over the frames of a clip."""
+    mask: MaskRLE | None = None
+    """None when the data set gives only a box; an empty mask says that the object is hidden."""
+    box: Box | None = None
+    """As published; None when the data set gives none (then use ``mask.box``)."""
+    category: str | None = None
+    phrases: tuple[str, ...] = ()
+    """Noun phrases that name this object, as text prompts."""
+    is_crowd: bool = False
+    """One region over many objects: never a target for a single instance."""
+    exhaustive: bool | None = None
+    """Whether all objects of this category on this image are annotated; None when unknown."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """Where the published bytes of a sample come from."""
+
+    archive: str
+    member: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """One image as published, or the reason why it cannot be used."""
+
+    key: str
+    """Unique in its split: ``{image}`` or ``{clip}.{frame}`` (see ``schemas.ids``)."""
+    source: Source
+    width: int
+    height: int
+    encoded: bytes = b""
+    """The encoded image, byte for byte as published; empty when quarantined."""
+    extension: str = "jpg"
+    clip: str | None = None
+    frame: int | None = None
+    """Position in the clip, from 0."""
+    annotations: tuple[Annotation, ...] = ()
+    captions: tuple[str, ...] = ()
+    quarantine: str | None = None
+    """Why this sample must not be used, as ``reason: detail``; None when it is sound."""
+    void: MaskRLE | None = field(default=None)
+    """Pixels that the data set excludes from evaluation (DAVIS index 255)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Group:
+    """What is never cut by a shard border: one still, or all frames of one clip."""
+
+    key: str
+    rows: int
+    """Number of samples: 1 for a still, the frame count for a clip."""

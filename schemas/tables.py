@@ -1,0 +1,99 @@
+"""Columns of the parquet tables. The row number in a shard is the join; the key is the check."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pyarrow as pa
+
+from schemas.masks import MaskRLE
+
+_string_list = pa.list_(pa.string())
+_box = pa.list_(pa.float64(), 4)
+_rle = pa.struct([("height", pa.int32()), ("width", pa.int32()), ("counts", pa.binary())])
+
+SAMPLES = pa.schema(
+    [
+        pa.field("row", pa.int32(), nullable=False),
+        pa.field("key", pa.string(), nullable=False),
+        pa.field("clip", pa.string()),
+        pa.field("frame", pa.int32()),
+        pa.field("width", pa.int32(), nullable=False),
+        pa.field("height", pa.int32(), nullable=False),
+        # Byte range of the encoded image in the shard's tar; size 0 when quarantined.
+        pa.field("offset", pa.int64(), nullable=False),
+        pa.field("size", pa.int64(), nullable=False),
+        pa.field("extension", pa.string(), nullable=False),
+        pa.field("blake3", pa.string(), nullable=False),
+        pa.field("captions", _string_list),
+        pa.field("void", _rle),
+        pa.field("archive", pa.string(), nullable=False),
+        pa.field("member", pa.string(), nullable=False),
+        # null: sound; otherwise "reason: detail".
+        pa.field("quarantine", pa.string()),
+    ]
+)
+
+ANNOTATIONS = pa.schema(
+    [
+        pa.field("row", pa.int32(), nullable=False),
+        pa.field("key", pa.string(), nullable=False),
+        pa.field("clip", pa.string()),
+        pa.field("frame", pa.int32()),
+        pa.field("object_id", pa.int64(), nullable=False),
+        pa.field("category", pa.string()),
+        pa.field("phrases", _string_list),
+        pa.field("box_xyxy", _box),
+        pa.field("mask", _rle),
+        pa.field("area", pa.int64()),
+        pa.field("is_crowd", pa.bool_(), nullable=False),
+        pa.field("exhaustive", pa.bool_()),
+    ]
+)
+
+PHRASES = pa.schema(
+    [
+        pa.field("row", pa.int64(), nullable=False),
+        pa.field("phrase", pa.string(), nullable=False),
+        # How often it names an object, and how often it is a caption.
+        pa.field("objects", pa.int64(), nullable=False),
+        pa.field("captions", pa.int64(), nullable=False),
+    ]
+)
+
+FEATURE_ROWS = pa.schema(
+    [
+        pa.field("row", pa.int64(), nullable=False),
+        pa.field("key", pa.string()),
+        pa.field("clip", pa.string()),
+        pa.field("frame", pa.int32()),
+        pa.field("object_id", pa.int64()),
+        pa.field("phrase", pa.string()),
+        # null: stored and finite; otherwise why the row's chunk is missing.
+        pa.field("quarantine", pa.string()),
+        pa.field("minimum", pa.float32()),
+        pa.field("maximum", pa.float32()),
+    ]
+)
+
+SHARD_FILES = pa.schema(
+    [
+        pa.field("shard", pa.int32(), nullable=False),
+        pa.field("rows", pa.int32(), nullable=False),
+        pa.field("key", pa.string(), nullable=False),
+        pa.field("bytes", pa.int64(), nullable=False),
+        pa.field("blake3", pa.string(), nullable=False),
+    ]
+)
+
+
+def mask_cell(mask: MaskRLE | None) -> dict[str, Any] | None:
+    """Return a mask as a cell of an ``_rle`` column."""
+    if mask is None:
+        return None
+    return {"height": mask.height, "width": mask.width, "counts": mask.counts}
+
+
+def mask_from_cell(cell: dict[str, Any] | None) -> MaskRLE | None:
+    """Return the mask of such a cell."""
+    return None if cell is None else MaskRLE(**cell)

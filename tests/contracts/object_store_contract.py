@@ -1,0 +1,99 @@
+"""What every ObjectStore must do. Subclass it with a fixture ``store``."""
+
+from __future__ import annotations
+
+import pickle
+import threading
+
+import pytest
+
+from pipelines.store.objects import ObjectStore, open_store
+
+
+class ObjectStoreContract:
+    """A subclass gives the fixture ``store``: an empty store."""
+
+    def test_what_is_put_is_got(self, store: ObjectStore) -> None:
+        assert store.put_if_absent("a/b.bin", b"body")
+        assert store.get("a/b.bin") == b"body"
+        assert store.size("a/b.bin") == 4
+
+    def test_the_first_writer_wins_and_nothing_changes(self, store: ObjectStore) -> None:
+        assert store.put_if_absent("a", b"first")
+        assert not store.put_if_absent("a", b"second")
+        assert store.get("a") == b"first"
+
+    def test_absent_files(self, store: ObjectStore) -> None:
+        assert store.size("nothing") is None
+        assert list(store.keys("nothing")) == []
+        with pytest.raises(FileNotFoundError):
+            store.get("nothing")
+        store.delete("nothing")
+
+    def test_staged_file_is_invisible_until_published(self, store: ObjectStore) -> None:
+        with store.stage("f/c") as staged:
+            staged.write(b"one", memoryview(b"two"), b"")
+            assert staged.bytes == 6
+            assert list(store.keys("f")) == []
+            assert store.size("f/c") is None
+            assert staged.publish()
+        assert store.get("f/c") == b"onetwo"
+        assert list(store.keys("f")) == ["f/c"]
+
+    def test_staged_file_vanishes_when_its_block_fails(self, store: ObjectStore) -> None:
+        with pytest.raises(ZeroDivisionError), store.stage("f/c") as staged:
+            staged.write(b"half")
+            raise ZeroDivisionError
+        assert store.size("f/c") is None
+        assert list(store.keys("f")) == []
+
+    def test_publishing_over_an_existing_file_is_refused(self, store: ObjectStore) -> None:
+        store.put_if_absent("f", b"first")
+        with store.stage("f") as staged:
+            staged.write(b"second")
+            assert not staged.publish()
+        assert store.get("f") == b"first"
+
+    def test_ranges_into_several_buffers(self, store: ObjectStore) -> None:
+        store.put_if_absent("f", bytes(range(100)))
+        first, second = bytearray(10), bytearray(5)
+        assert store.read_into("f", 20, memoryview(first), memoryview(second)) == 15
+        assert bytes(first) + bytes(second) == bytes(range(20, 35))
+
+    def test_ranges_end_with_the_file(self, store: ObjectStore) -> None:
+        store.put_if_absent("f", b"0123456789")
+        buffer = bytearray(8)
+        assert store.read_into("f", 6, memoryview(buffer)) == 4
+        assert bytes(buffer[:4]) == b"6789"
+        assert store.read_into("f", 10, memoryview(buffer)) == 0
+        assert store.read_into("f", 3) == 0
+
+    def test_keys_are_sorted_and_below_the_prefix_only(self, store: ObjectStore) -> None:
+        for key in ("p/b", "p/a", "p/c/d", "pq/x"):
+            store.put_if_absent(key, b"")
+        assert list(store.keys("p")) == ["p/a", "p/b", "p/c/d"]
+
+    def test_delete(self, store: ObjectStore) -> None:
+        store.put_if_absent("f", b"x")
+        store.delete("f")
+        assert store.size("f") is None
+
+    def test_one_of_many_racing_writers_wins(self, store: ObjectStore) -> None:
+        won: list[int] = []
+
+        def write(number: int) -> None:
+            if store.put_if_absent("race", str(number).encode()):
+                won.append(number)
+
+        threads = [threading.Thread(target=write, args=(number,)) for number in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len(won) == 1
+        assert store.get("race") == str(won[0]).encode()
+
+    def test_it_travels_to_other_processes_and_opens_by_url(self, store: ObjectStore) -> None:
+        store.put_if_absent("f", b"x")
+        assert pickle.loads(pickle.dumps(store)).get("f") == b"x"
+        assert open_store(store.url).get("f") == b"x"
