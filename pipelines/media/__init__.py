@@ -1,0 +1,1 @@
+"""Decoding images and preparing them for the teacher."""

@@ -1,0 +1,51 @@
+"""From a decoded image to the teacher's input tensor, bit for bit as Sam3ImageProcessor does it.
+
+The two halves run in different places: threads on the CPU resize to uint8, the device normalizes,
+so that a quarter of the bytes travel. Suffixes: H height, W width, C channels, B batch.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+
+from schemas.errors import DataError
+from schemas.features import PreprocessSpec
+
+
+def resize_to_square(image_HWC: npt.NDArray[np.uint8], size: int) -> torch.Tensor:
+    """Return the RGB image as uint8 ``[3, size, size]``; the aspect is not kept.
+
+    Bilinear with antialias, rounded to uint8: a float32 resize would differ by up to one level.
+
+    Raises
+    ------
+    DataError
+        The array is not uint8 ``[height, width, 3]`` with at least one pixel.
+    """
+    if image_HWC.dtype != np.uint8 or image_HWC.shape[2:] != (3,) or image_HWC.size == 0:
+        raise DataError(
+            "image",
+            expected="uint8 of shape (height, width, 3)",
+            got=f"{image_HWC.dtype} of shape {image_HWC.shape}",
+        )
+    # PyTorch wants memory that it may write to; arrays that PIL lends are read-only.
+    image = torch.from_numpy(np.require(image_HWC, requirements=["C", "W"]))
+    batch_BCHW = image.permute(2, 0, 1).unsqueeze(0)
+    resized = F.interpolate(batch_BCHW, (size, size), mode="bilinear", antialias=True)
+    return resized[0].contiguous()
+
+
+def normalize(batch_BCHW: torch.Tensor, spec: PreprocessSpec) -> torch.Tensor:
+    """Return the uint8 batch as normalized float32, on the batch's device.
+
+    Mean and deviation are scaled to 0..255 first: ``(x - 127.5) / 127.5`` is what the processor
+    computes, and ``(x / 255 - 0.5) / 0.5`` differs in the last bit.
+    """
+    mean, std = (
+        (255 * torch.tensor(values, dtype=torch.float32)).to(batch_BCHW.device).view(1, 3, 1, 1)
+        for values in (spec.mean, spec.std)
+    )
+    return (batch_BCHW.to(torch.float32) - mean) / std

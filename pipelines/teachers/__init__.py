@@ -1,0 +1,1 @@
+"""The frozen model whose features are cached, behind one protocol."""

@@ -1,0 +1,120 @@
+"""What a teacher is: it turns pixels, phrases and prompts into named features.
+
+Suffixes: B batch, C channels, H height, W width, G side of the feature grid, P phrases, T tokens,
+D width of a token.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from schemas.codec import get_codec
+from schemas.features import FeatureSpec, TeacherSpec, get_feature
+from schemas.ids import nearest_name
+from schemas.videos import Prompt
+
+Float32 = npt.NDArray[np.float32]
+Features = dict[str, npt.NDArray[Any]]
+"""Values by feature name (``schemas.features.FEATURES``): float32, ``text.mask`` uint8."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TeacherOptions:
+    """How a teacher is run. Travels to the processes that load it."""
+
+    device: str = "cpu"
+    """``cpu``, ``cuda`` or ``cuda:N``."""
+    precision: Literal["float32", "bfloat16-autocast"] = "float32"
+    revision: str | None = None
+    """Branch, tag or commit of a teacher from the hub."""
+    text_context: int = 32
+    """Tokens per phrase, with start and end marks."""
+    image_batch: int = 8
+    """Frames that ``track`` puts through the trunk at once; it decodes no further ahead."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrackedObject:
+    """One object on one frame."""
+
+    object_id: int
+    features: Features
+    """Each ``memory.*`` feature, of the shape that ``Teacher.feature`` names."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrackedFrame:
+    """One frame of a clip, with the objects whose prompt lies on it or before it."""
+
+    frame: int
+    trunk_CGG: Float32
+    """What ``encode_images`` gives for this frame as ``image.trunk``."""
+    objects: tuple[TrackedObject, ...]
+    """In the order of their ids."""
+
+
+class Teacher(Protocol):
+    """A frozen model. Equal specs and equal input mean equal features, up to rounding."""
+
+    @property
+    def spec(self) -> TeacherSpec:
+        """All that decides the value of a feature."""
+
+    def feature(self, name: str, codec: str | None = None) -> FeatureSpec:
+        """Return the shape of a feature of this teacher, stored by ``codec`` or by its usual one.
+
+        Raises
+        ------
+        UnknownNameError
+            There is no such feature or codec.
+        """
+
+    def encode_images(self, batch_BCHW: torch.Tensor) -> Features:
+        """Return ``image.trunk`` of images that ``resize_to_square`` has prepared.
+
+        Raises
+        ------
+        DataError
+            The batch is not uint8 ``[B, 3, image_size, image_size]``.
+        """
+
+    def encode_text(self, phrases: Sequence[str]) -> Features:
+        """Return ``text.tokens`` and ``text.mask``; tokens of padding are all zeros."""
+
+    def track(
+        self, frames: Iterable[torch.Tensor], frame_count: int, prompts: Sequence[Prompt]
+    ) -> Iterator[TrackedFrame]:
+        """Follow the prompted objects through a clip, in one pass and bounded memory.
+
+        An object's features do not depend on objects that are prompted on other frames.
+
+        Parameters
+        ----------
+        frames
+            The clip's frames in time order, each uint8 ``[3, image_size, image_size]``; decoded
+            lazily, at most one trunk batch ahead.
+        frame_count
+            How many there are: the tracker scales its time encoding by it.
+
+        Raises
+        ------
+        DataError
+            Two prompts for one object, a prompt outside the clip, or another number of frames.
+        """
+
+
+def make_feature(
+    name: str, shapes: Mapping[str, tuple[int, ...]], codec: str | None = None
+) -> FeatureSpec:
+    """Return the spec of a feature, given the shapes of all features of a teacher."""
+    kind = get_feature(name)
+    if name not in shapes:
+        raise nearest_name("feature of this teacher", name, shapes)
+    stored = get_codec(codec).name if codec else kind.codec
+    return FeatureSpec(name=name, rows=kind.rows, item_shape=shapes[name], codec=stored)
