@@ -1,0 +1,1 @@
+"""Streams the samples of a published manifest, in shuffled order, to a training loop."""

@@ -1,0 +1,50 @@
+"""Memory for batches that is used again, but never while anyone still looks at it.
+
+A batch of trunk features is 85 MB at 8 images. Fresh memory of that size is mapped and zeroed by
+the kernel each time; measured with 2 threads of ``preadv`` from the page cache, that brings reading
+from 11 to 16 GB/s down to 3.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections import deque
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+
+class BufferPool:
+    """Hands out tensors over blocks of equal size.
+
+    A block comes back when the last tensor that shares its storage is gone, views and slices
+    included: the storage owns the array it was made from, and the array's end returns the block.
+    So a tensor is never overwritten while it can be reached; who keeps all batches merely gets no
+    reuse.
+
+    Pinned blocks are left to PyTorch's own pool, which alone knows of copies to the device that
+    are still under way.
+    """
+
+    def __init__(
+        self, shape: tuple[int, ...], dtype: np.dtype[Any], *, keep: int, pinned: bool = False
+    ) -> None:
+        self._shape, self._dtype, self._pinned = shape, dtype, pinned
+        self._bytes = int(np.prod(shape)) * dtype.itemsize
+        # No lock: the garbage collector may return a block in the middle of ``take``.
+        self._free: deque[npt.NDArray[np.uint8]] = deque(maxlen=keep)
+
+    def take(self) -> torch.Tensor:
+        """Return a tensor of the pool's shape and type, with arbitrary content."""
+        if self._pinned:
+            like = torch.from_numpy(np.empty(0, dtype=self._dtype))
+            return torch.empty(self._shape, dtype=like.dtype, pin_memory=True)
+        try:
+            block = self._free.pop()
+        except IndexError:
+            block = np.empty(self._bytes, dtype=np.uint8)
+        leased = block.view(self._dtype).reshape(self._shape)
+        weakref.finalize(leased, self._free.append, block).atexit = False
+        return torch.from_numpy(leased)

@@ -1,0 +1,19 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pipelines.store.local import LocalObjectStore
+from tests.stream.published_root import RootPlan, build_root
+
+
+@pytest.fixture(scope="session")
+def store(tmp_path_factory: pytest.TempPathFactory) -> LocalObjectStore:
+    """A sound root with the default plan; tests must not change it."""
+    return build_root(tmp_path_factory.mktemp("root"), RootPlan())
+
+
+@pytest.fixture
+def own_root(tmp_path: Path) -> Path:
+    return tmp_path / "root"

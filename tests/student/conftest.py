@@ -1,0 +1,12 @@
+from __future__ import annotations
+
+import pytest
+
+from pipelines.store.local import LocalObjectStore
+from tests.stream.published_root import RootPlan, build_root
+
+
+@pytest.fixture(scope="session")
+def store(tmp_path_factory: pytest.TempPathFactory) -> LocalObjectStore:
+    """A sound root with the default plan; tests must not change it."""
+    return build_root(tmp_path_factory.mktemp("root"), RootPlan())

@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from pipelines.cli.train import register
+from pipelines.store.local import LocalObjectStore
+from schemas.errors import IdentityError, UsageError
+from tests.stream.published_root import TEACHER
+
+SMALL = ["--student", "efficientvit_b0", "--steps", "4", "--batch", "2", "--device", "cpu"]
+
+
+def train(store: LocalObjectStore, out: Path, *more: str) -> str:
+    app = typer.Typer()
+    register(app)
+    arguments = ["tiny", "--root", str(store.root), "--out", str(out), *SMALL, *more]
+    return CliRunner().invoke(app, arguments, catch_exceptions=False).stdout
+
+
+def test_trains_then_says_that_it_is_complete(store: LocalObjectStore, tmp_path: Path) -> None:
+    shown = train(store, tmp_path)
+    assert f"tiny@1: 11 samples, image.trunk of teacher {TEACHER.digest}" in shown
+    assert "step 1/4  loss " in shown
+    assert "step 4/4  loss " in shown
+    assert "data wait" in shown
+    assert str(tmp_path / "checkpoint.pt") in shown
+    again = train(store, tmp_path)
+    assert "complete: all 4 steps were done before" in again
+    assert again.splitlines()[-4:] == shown.splitlines()[-4:]
+
+
+def test_the_digest_of_the_teacher_is_checked(store: LocalObjectStore, tmp_path: Path) -> None:
+    assert "step 4/4" in train(store, tmp_path / "right", "--teacher", TEACHER.digest)
+    with pytest.raises(IdentityError, match="no features of teacher 0123456789abcdef"):
+        train(store, tmp_path / "wrong", "--teacher", "0123456789abcdef")
+    assert not (tmp_path / "wrong").exists()
+
+
+def test_resume_never_refuses_a_checkpoint(store: LocalObjectStore, tmp_path: Path) -> None:
+    train(store, tmp_path, "--resume", "never")
+    with pytest.raises(UsageError, match="holds a checkpoint"):
+        train(store, tmp_path, "--resume", "never")
+
+
+def test_a_device_that_is_not_there(store: LocalObjectStore, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="device 'warp' cannot be used"):
+        train(store, tmp_path, "--device", "warp")
