@@ -18,6 +18,9 @@ from schemas.geometry import Box
 
 Mask = npt.NDArray[np.bool_]
 
+# pycocotools walks along the edges pixel by pixel, and crashes on coordinates beyond an int.
+_FARTHEST = 1e6
+
 
 class MaskRLE(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A binary mask in COCO's compressed run-length form."""
@@ -88,8 +91,12 @@ def _from_polygons(rings: list[Any], height: int, width: int, where: str) -> Mas
                 expected="an even count of at least 6 numbers",
                 got=repr(ring)[:80],
             )
-        if not np.isfinite(ring).all():
-            raise DataError(f"{where}: polygon", expected="finite numbers", got=repr(ring)[:80])
+        if not (np.abs(ring) <= _FARTHEST).all():  # NaN is not <= anything
+            raise DataError(
+                f"{where}: polygon",
+                expected=f"numbers of magnitude {_FARTHEST:g} at most",
+                got=repr(ring)[:80],
+            )
     if not rings:
         raise DataError(f"{where}: segmentation", expected="at least one polygon", got="[]")
     merged = coco.merge(coco.frPyObjects(rings, height, width))

@@ -80,6 +80,7 @@ def test_empty_mask_is_a_mask() -> None:
         [[1, 2, 3, 4, 5, 6, 7]],
         [["a"] * 6],
         [[float("nan")] * 6],
+        [[0, 0, 1e9, 0, 1e9, 1e9]],
         {"size": [4, 6]},
         {"size": [6, 4], "counts": [24]},
         {"size": [4, 6], "counts": [23]},
