@@ -1,0 +1,101 @@
+"""``raw/<dataset>/ledger.jsonl``: where every file came from, one JSON line each, append-only."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from downloaders.disk import disk_errors
+from schemas.errors import DataError
+
+LEDGER_NAME = "ledger.jsonl"
+
+
+class LedgerEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One file that was brought, or one folder that stands in for it."""
+
+    name: str
+    """Name of the published file."""
+    kind: Literal["file", "folder"]
+    url: str
+    """Where the bytes came from, without secrets; for a folder its absolute path."""
+    bytes: int | None
+    """None for a folder: nothing is copied, so nothing is counted."""
+    sha256: str | None
+    """Of the bytes as they were brought; None for a folder."""
+    checksum: str | None
+    """As the publisher states it; None when nobody does."""
+    verified: bool
+    """Whether the bytes match ``checksum``."""
+    when: str
+    """UTC, ISO 8601."""
+    licence: str
+    """The terms as they were shown."""
+    licence_accepted: bool
+    """Whether somebody said so, by ``--accept-licence``."""
+
+    @property
+    def digest(self) -> str:
+        """``sha256:…``, or ``unverified`` for a folder."""
+        return "unverified" if self.sha256 is None else f"sha256:{self.sha256}"
+
+
+class Ledger:
+    """The entries of one data set's raw folder. Several processes may append."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / LEDGER_NAME
+
+    def entries(self) -> tuple[LedgerEntry, ...]:
+        """Return all entries, oldest first; a last line that a crash cut off does not count.
+
+        Raises
+        ------
+        DataError
+            A finished line is no entry.
+        """
+        try:
+            body = self.path.read_bytes()
+        except FileNotFoundError:
+            return ()
+        lines = body[: _finished(body)].splitlines()
+        return tuple(self._parse(line, number) for number, line in enumerate(lines, start=1))
+
+    def latest(self) -> dict[str, LedgerEntry]:
+        """Return the newest entry of each name."""
+        return {entry.name: entry for entry in self.entries()}
+
+    def append(self, entry: LedgerEntry) -> None:
+        """Add one entry, durably; a line that a crash cut off is dropped first."""
+        with disk_errors(self.path):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with self.path.open("a+b", buffering=0) as file:
+                fcntl.flock(file, fcntl.LOCK_EX)
+                file.seek(0)
+                file.truncate(_finished(file.read()))
+                file.write(msgspec.json.encode(entry) + b"\n")
+                os.fsync(file.fileno())
+
+    def _parse(self, line: bytes, number: int) -> LedgerEntry:
+        try:
+            return msgspec.json.decode(line, type=LedgerEntry)
+        except (msgspec.DecodeError, UnicodeDecodeError) as cause:
+            raise DataError(
+                f"line {number} of {self.path} is not a ledger entry: {cause}",
+                fix="Remove the line; the file it spoke of is then checked again by download.",
+            ) from cause
+
+
+def utc_now() -> str:
+    """Return the time of an entry."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _finished(body: bytes) -> int:
+    """Return the length of the lines that end in a newline."""
+    return body.rfind(b"\n") + 1

@@ -1,0 +1,180 @@
+"""The unfinished file: ``NAME.part``, beside it ``NAME.part.json`` with what its bytes belong to.
+
+The process may die anywhere. A complete file gets its final name by ``link(2)``, in one step.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import msgspec
+
+from downloaders.content import Digests, digest_file
+from downloaders.disk import disk_errors
+from schemas.errors import ConflictError, DownloadError
+
+
+class PartState(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Which version of which URL the first bytes came from."""
+
+    url: str
+    validator: str | None
+    total: int | None
+
+
+class PartFile:
+    """The bytes of one file so far. Locked, so that two processes never write the same part.
+
+    Attributes
+    ----------
+    resumed_at
+        How many of the bytes are from an earlier run.
+    joined
+        Whether the bytes come from more than one answer, so that a wrong join is possible.
+    """
+
+    def __init__(self, target: Path, checksum: str | None) -> None:
+        self.target = target
+        self.path = target.with_name(target.name + ".part")
+        self._state_path = target.with_name(target.name + ".part.json")
+        self._checksum = checksum
+        if target.exists():
+            # After a crash between link and unlink, the part and the target are the same file.
+            raise ConflictError(f"{target} exists", fix="Delete it to fetch it again.")
+        with disk_errors(self.path):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            self._descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+        try:
+            self._lock()
+            self.size = self.resumed_at = os.fstat(self._descriptor).st_size
+            self.joined = self.size > 0
+            self.state = self._read_state()
+            self.digests = digest_file(self.path, checksum)
+        except BaseException:
+            os.close(self._descriptor)
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self.size == 0:
+            self.path.unlink(missing_ok=True)
+            self._state_path.unlink(missing_ok=True)
+        os.close(self._descriptor)
+
+    def restart(self, state: PartState | None) -> None:
+        """Drop all bytes; those that follow belong to ``state``."""
+        with disk_errors(self.path):
+            os.ftruncate(self._descriptor, 0)
+            self.size = self.resumed_at = 0
+            self.joined = False
+            self.state, self.digests = state, Digests(self._checksum)
+            if state is None:
+                self._state_path.unlink(missing_ok=True)
+            else:
+                self._write_state(state)
+
+    def append(self, chunk: bytes) -> None:
+        """Write the next bytes and hash them."""
+        left = memoryview(chunk)
+        with disk_errors(self.path):
+            while left:
+                left = left[os.write(self._descriptor, left) :]
+        self.digests.update(chunk)
+        self.size += len(chunk)
+
+    def publish(self) -> None:
+        """Make the part durable and give it its final name.
+
+        Raises
+        ------
+        ConflictError
+            Another file has taken the name meanwhile; it stays, and so does the part.
+        """
+        with disk_errors(self.target):
+            os.fsync(self._descriptor)
+            try:
+                link_new(self.path, self.target)
+            except ConflictError:
+                raise
+            except OSError:  # a file system without links
+                self.path.rename(self.target)
+            self.path.unlink(missing_ok=True)
+            self._state_path.unlink(missing_ok=True)
+            sync_folder(self.target.parent)
+
+    def _lock(self) -> None:
+        # The kernel drops the lock when the process dies, so a stale one cannot exist.
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # Between open and lock, the process before us may have published what we opened.
+            if os.stat(self.path).st_ino != os.fstat(self._descriptor).st_ino:
+                raise BlockingIOError
+        except (BlockingIOError, FileNotFoundError) as cause:
+            raise DownloadError(
+                f"{self.path} is being written by another process",
+                fix="Wait until that download ends, then run the same command.",
+            ) from cause
+
+    def _read_state(self) -> PartState | None:
+        try:
+            return msgspec.json.decode(self._state_path.read_bytes(), type=PartState)
+        except (FileNotFoundError, msgspec.DecodeError):
+            # Without it the bytes still count when a published checksum can judge them.
+            return None
+
+    def _write_state(self, state: PartState) -> None:
+        temporary = self._state_path.with_name(self._state_path.name + ".tmp")
+        temporary.write_bytes(msgspec.json.encode(state))
+        temporary.replace(self._state_path)
+
+
+def part_bytes(target: Path) -> int:
+    """Return how many bytes of ``target`` an interrupted download left."""
+    part = target.with_name(target.name + ".part")
+    return part.stat().st_size if part.exists() else 0
+
+
+def discard_part(target: Path) -> None:
+    """Remove what an interrupted download of ``target`` left, now that ``target`` is there."""
+    for suffix in (".part", ".part.json"):
+        target.with_name(target.name + suffix).unlink(missing_ok=True)
+
+
+def link_new(source: Path, target: Path) -> None:
+    """Give ``source`` the second name ``target``, which must not exist.
+
+    Raises
+    ------
+    ConflictError
+        ``target`` exists.
+    OSError
+        The two are on different file systems, or links are not supported.
+    """
+    try:
+        os.link(source, target)
+    except FileExistsError as cause:
+        raise ConflictError(
+            f"{target} appeared while it was being fetched", fix="Run the same command again."
+        ) from cause
+
+
+def sync_folder(folder: Path) -> None:
+    """Make new names in ``folder`` durable; without it a power cut may lose them."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):  # some network file systems refuse, and are durable
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,59 @@
+"""The `samdistill` command: its groups, and how errors become one line and an exit code."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+
+import typer
+
+from schemas.errors import SamdistillError
+
+_GROUPS = ("download", "normalize", "cache", "publish", "verify", "inspect", "train", "demo")
+
+INTERRUPTED = 130
+
+
+def build_app() -> typer.Typer:
+    """Return the application with all commands, in the order in which a user needs them."""
+    app = typer.Typer(
+        name="samdistill",
+        help="Prepare segmentation data sets, cache SAM3 teacher features, train small students.",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    for group in _GROUPS:
+        importlib.import_module(f"pipelines.cli.{group}").register(app)
+    return app
+
+
+def main() -> None:
+    """Run one command.
+
+    Exit codes: 0 all done; 1 something failed or is quarantined past its budget; 2 wrong usage;
+    130 interrupted (the same command goes on where it stopped).
+    """
+    try:
+        build_app()()
+    except SamdistillError as error:
+        _fail(error, error.exit_code)
+    except OSError as error:
+        _fail(error, 1)
+    except SystemExit as stop:
+        if stop.code == INTERRUPTED:
+            typer.echo("interrupted; the same command goes on where it stopped", err=True)
+        raise
+
+
+def _fail(error: Exception, code: int) -> None:
+    if os.environ.get("SAMDISTILL_TRACEBACK"):
+        raise error
+    typer.echo(f"error: {error}", err=True)
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

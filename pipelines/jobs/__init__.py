@@ -1,0 +1,1 @@
+"""Jobs: what each command does, joined from the parts below."""

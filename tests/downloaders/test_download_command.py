@@ -1,0 +1,157 @@
+from __future__ import annotations
+
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner, Result
+
+from downloaders.ledger import Ledger
+from pipelines.cli.download import register
+from schemas.errors import UnknownNameError, UsageError
+from tests.downloaders.conftest import make_zip
+from tests.downloaders.fault_server import FaultServer, drip, status
+
+IMAGES = make_zip({"val2017/1.jpg": random.Random(3).randbytes(400_000)})
+ANNOTATIONS = make_zip({"annotations/instances_val2017.json": b"{}"})
+PROGRAM = """
+import signal, typer
+from pipelines.cli.download import register
+signal.signal(signal.SIGINT, signal.default_int_handler)
+app = typer.Typer()
+register(app)
+app()
+"""
+
+
+@pytest.fixture
+def mirror(server: FaultServer) -> FaultServer:
+    server.put("val2017.zip", IMAGES)
+    server.put("annotations_trainval2017.zip", ANNOTATIONS)
+    return server
+
+
+def arguments(mirror: FaultServer, root: Path) -> list[str]:
+    return [
+        "download", "coco", "--split", "val2017", "--root", str(root),
+        "--from", mirror.base, "--any-content",
+    ]  # fmt: skip
+
+
+def invoke(*args: str, columns: int = 60) -> Result:
+    app = typer.Typer()
+    register(app)
+    return CliRunner().invoke(app, list(args), env={"COLUMNS": str(columns)})
+
+
+def test_download_shows_the_plan_and_what_became_of_it(mirror: FaultServer, tmp_path: Path) -> None:
+    result = invoke(*arguments(mirror, tmp_path))
+
+    assert result.exit_code == 0, result.output
+    assert "COCO 2017: val2017" in result.output
+    assert "licence" in result.output
+    assert "val2017.zip  815.6 MB" in result.output
+    assert "fetched  val2017.zip  400.1 kB" in result.output
+    assert (tmp_path / "raw/coco/val2017.zip").read_bytes() == IMAGES
+
+    mirror.seen.clear()
+    again = invoke(*arguments(mirror, tmp_path))
+    assert again.exit_code == 0
+    assert "present  val2017.zip" in again.output
+    assert mirror.seen == []
+
+
+def test_a_failed_file_is_one_line_and_exit_code_1(mirror: FaultServer, tmp_path: Path) -> None:
+    mirror.faults["/val2017.zip"] = [status(403)]
+
+    result = invoke(*arguments(mirror, tmp_path))
+
+    assert result.exit_code == 1
+    assert "fetched  annotations_trainval2017.zip" in result.stdout
+    lines = [line for line in result.stderr.splitlines() if line]
+    assert len(lines) == 1
+    assert lines[0].startswith("failed   val2017.zip: val2017.zip could not be fetched")
+    assert "HTTP 403" in lines[0]
+
+
+def test_dry_run_touches_nothing(mirror: FaultServer, tmp_path: Path) -> None:
+    result = invoke(*arguments(mirror, tmp_path), "--dry-run")
+
+    assert result.exit_code == 0
+    assert "2, 1.1 GB as published" in result.output
+    assert mirror.seen == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_bucket_needs_a_local_folder_for_archives(mirror: FaultServer, tmp_path: Path) -> None:
+    refused = invoke("download", "coco", "--root", "s3://bucket/x", "--dry-run")
+    assert isinstance(refused.exception, UsageError)
+    assert "--raw DIR" in str(refused.exception)
+
+    given = ["--root", "s3://bucket/x", "--raw", str(tmp_path / "archives")]
+    taken = invoke(*arguments(mirror, tmp_path), *given)
+    assert taken.exit_code == 0, taken.output
+    assert (tmp_path / "archives/coco/val2017.zip").is_file()
+
+
+def test_an_unknown_data_set_is_refused() -> None:
+    assert isinstance(invoke("download", "davies").exception, UnknownNameError)
+    assert isinstance(invoke("datasets", "davies").exception, UnknownNameError)
+
+
+@pytest.mark.parametrize("command", [["datasets"], ["datasets", "coco"], ["datasets", "davis"]])
+def test_lists_fit_into_60_columns(command: list[str]) -> None:
+    result = invoke(*command)
+
+    assert result.exit_code == 0
+    assert max(map(len, result.output.splitlines())) <= 60
+    assert "832.8 MB" in result.output or "118,287" in result.output
+
+
+def test_without_a_terminal_progress_is_plain_lines(mirror: FaultServer, tmp_path: Path) -> None:
+    run = subprocess.run(
+        [sys.executable, "-c", PROGRAM, *arguments(mirror, tmp_path)],
+        capture_output=True,
+        check=True,
+    )
+    assert b"\x1b" not in run.stdout
+    assert b"\r" not in run.stdout
+
+
+@pytest.mark.parametrize("name", ["SIGKILL", "SIGINT"])
+def test_the_same_command_goes_on_after(name: str, mirror: FaultServer, tmp_path: Path) -> None:
+    mirror.faults["/val2017.zip"] = [drip(4000, 0.02)]
+    mirror.files["/zips/val2017.zip"] = mirror.files.pop("/val2017.zip")
+    mirror.faults["/zips/val2017.zip"] = mirror.faults.pop("/val2017.zip")
+    folder = tmp_path / "raw" / "coco"
+    part = folder / "val2017.zip.part"
+    command = [sys.executable, "-c", PROGRAM, *arguments(mirror, tmp_path)]
+
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        while not (part.exists() and part.stat().st_size > 100_000):
+            assert process.poll() is None, process.stderr and process.stderr.read()
+            time.sleep(0.01)
+        process.send_signal(getattr(signal, name))
+        process.communicate()
+    assert process.returncode == {"SIGKILL": -signal.SIGKILL, "SIGINT": 130}[name]
+    kept = part.stat().st_size
+    assert 100_000 < kept < len(IMAGES)
+    assert not (folder / "val2017.zip").exists()
+
+    result = invoke(*arguments(mirror, tmp_path))
+
+    assert result.exit_code == 0, result.output
+    assert "resumed  val2017.zip" in result.output
+    assert mirror.ranges()[-1] == f"bytes={kept}-"
+    assert (folder / "val2017.zip").read_bytes() == IMAGES
+    assert len(Ledger(folder).entries()) == 2
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "annotations_trainval2017.zip",
+        "ledger.jsonl",
+        "val2017.zip",
+    ]
