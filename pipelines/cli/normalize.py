@@ -1,0 +1,126 @@
+"""`samdistill normalize`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from pipelines.cli.options import DEFAULT_ROOT, DatasetName, Root, Splits
+
+if TYPE_CHECKING:
+    from pipelines.engine.work import Executor
+
+ExecutorName = Literal["local", "ray"]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this file."""
+    app.command()(normalize)
+
+
+def normalize(
+    dataset: DatasetName,
+    split: Splits = None,
+    root: Root = DEFAULT_ROOT,
+    raw: Annotated[
+        Path | None,
+        typer.Option("--raw", help="Local folder of archives, when --root is a bucket."),
+    ] = None,
+    origin: Annotated[
+        Path | None,
+        typer.Option(
+            "--from",
+            metavar="PATH",
+            help="Read this archive or folder (of archives, or unpacked) instead of ROOT/raw.",
+        ),
+    ] = None,
+    rows_per_shard: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            help="Images of a shard; 64 make about 0.7 GB of image.trunk in float16. "
+            "A clip is never cut: a longer one raises the number for its split.",
+        ),
+    ] = 64,
+    max_quarantined: Annotated[
+        str, typer.Option(metavar="SHARE", help="Bad rows allowed in a split: 1%, or a count.")
+    ] = "1%",
+    annotations: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="coco: the instances file, a name or pattern."),
+    ] = None,
+    images: Annotated[
+        str | None,
+        typer.Option(metavar="DIR", help="coco: the folder of the images; else the split's name."),
+    ] = None,
+    frames: Annotated[
+        str | None, typer.Option(metavar="DIR", help="Clips: the folder with a folder per clip.")
+    ] = None,
+    masks: Annotated[
+        str | None, typer.Option(metavar="DIR", help="Clips: the same for their masks.")
+    ] = None,
+    clips: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PATTERN", help="Clips: take those of matching name, not the split's list."
+        ),
+    ] = None,
+    resize_masks: Annotated[
+        bool,
+        typer.Option(
+            "--resize-masks",
+            help="Clips: resize masks of another size than their frame, by the nearest pixel, "
+            "instead of quarantining the frame.",
+        ),
+    ] = False,
+    executor: Annotated[ExecutorName, typer.Option(help="Where shards are written.")] = "local",
+    workers: Annotated[
+        int, typer.Option(min=1, max=256, help="local: threads that decode; ray: processes.")
+    ] = 2,
+) -> None:
+    """Cut the archives of a data set into shards of samples. The same command resumes."""
+    from pipelines.cli import normalize_view as view
+    from pipelines.cli.download import raw_folder
+    from pipelines.jobs.finish_split import Budget
+    from pipelines.jobs.normalize import NormalizeJob
+    from pipelines.jobs.shard_normalized import NormalizeStage
+    from pipelines.normalize.base import LayoutOptions
+    from pipelines.normalize.registry import open_splits
+    from pipelines.store.objects import open_store
+
+    budget = Budget.parse(max_quarantined)
+    options = LayoutOptions(
+        annotations=annotations,
+        images=images,
+        frames=frames,
+        masks=masks,
+        clips=clips,
+        resize_masks=resize_masks,
+    )
+    source = raw_folder(root, raw) if origin is None else origin.expanduser()
+    downloaded = origin is None
+    splits = open_splits(dataset, split or [], source, options, downloaded=downloaded)
+    store = open_store(root)
+    for normalizer in splits:
+        stage = NormalizeStage(
+            store,
+            normalizer,
+            rows_per_shard=rows_per_shard,
+            threads=workers if executor == "local" else 1,
+        )
+        job = NormalizeJob(stage, budget)
+        with view.open_progress(stage) as listener:
+            record = job.run(_executor(executor, workers), listener)
+        view.show_split(record, job.stored_bytes())
+
+
+def _executor(name: ExecutorName, workers: int) -> Executor:
+    if name == "local":
+        from pipelines.engine.executor import LocalExecutor
+
+        return LocalExecutor()
+    from pipelines.engine.ray_executor import RayExecutor
+
+    return RayExecutor(workers=workers)

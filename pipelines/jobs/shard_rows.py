@@ -1,0 +1,122 @@
+"""The tables of one shard: a row per sample, a row per object on it, and the sums of both."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from schemas.ids import digest_bytes
+from schemas.samples import Annotation, MediaKind, Sample
+from schemas.tables import mask_cell
+from schemas.videos import Prompt, object_frames
+
+Row = dict[str, Any]
+
+
+class ShardRows:
+    """Collects the rows of a shard in sample order."""
+
+    def __init__(self, media: MediaKind) -> None:
+        self.samples: list[Row] = []
+        self.annotations: list[Row] = []
+        self.quarantined: Counter[str] = Counter()
+        self._media = media
+        self._counts: Counter[str] = Counter()
+        self._objects: set[tuple[str | None, int]] = set()
+        self._clip_frames: Counter[str] = Counter()
+        self._prompts: dict[str, dict[int, Prompt]] = {}
+
+    def add(self, sample: Sample, offset: int) -> None:
+        """Append one sample, quarantined or not, and its objects."""
+        row = len(self.samples)
+        self.samples.append(_sample_row(sample, row, offset))
+        if sample.clip is not None:
+            self._clip_frames[sample.clip] += 1
+        if sample.quarantine is not None:
+            self.quarantined[sample.quarantine.partition(":")[0]] += 1
+            return
+        self._counts["sound"] += 1
+        self._counts["captions"] += len(sample.captions)
+        for annotation in sample.annotations:
+            self._add_object(sample, annotation, row)
+
+    def counts(self) -> dict[str, int]:
+        """Return the sums of a commit record; all names are there for a kind of media, also at 0.
+
+        ``annotations`` are the rows of the table, ``objects`` the distinct ones: those of a clip
+        have a row on each annotated frame.
+        """
+        names = ["annotations", "crowd", "captions"]
+        named = {"objects": len(self._objects)}
+        if self._media == "image":
+            named["images"] = self._counts["sound"]
+            names.append("zero_area")
+        else:
+            named["frames"] = self._counts["sound"]
+            named["clips"] = len(self._clip_frames)
+            named["object_frames"] = self._object_frames()
+            names.append("empty_masks")
+        return named | {name: self._counts[name] for name in names}
+
+    def _add_object(self, sample: Sample, annotation: Annotation, row: int) -> None:
+        area = None if annotation.mask is None else annotation.mask.area
+        if area == 0 and self._media == "image":
+            # In a clip an empty mask says that the object is hidden; in a still it says nothing.
+            self._counts["zero_area"] += 1
+            return
+        self.annotations.append(_annotation_row(sample, annotation, row, area))
+        self._objects.add((sample.clip or sample.key, annotation.object_id))
+        self._counts["annotations"] += 1
+        self._counts["crowd"] += annotation.is_crowd
+        self._counts["empty_masks"] += area == 0
+        if area and not annotation.is_crowd:
+            self._note_prompt(sample, annotation)
+
+    def _note_prompt(self, sample: Sample, annotation: Annotation) -> None:
+        if sample.clip is None or sample.frame is None or annotation.mask is None:
+            return
+        prompt = Prompt(object_id=annotation.object_id, frame=sample.frame, mask=annotation.mask)
+        self._prompts.setdefault(sample.clip, {}).setdefault(annotation.object_id, prompt)
+
+    def _object_frames(self) -> int:
+        return sum(
+            len(object_frames(clip, self._clip_frames[clip], tuple(prompts.values())))
+            for clip, prompts in self._prompts.items()
+        )
+
+
+def _sample_row(sample: Sample, row: int, offset: int) -> Row:
+    return {
+        "row": row,
+        "key": sample.key,
+        "clip": sample.clip,
+        "frame": sample.frame,
+        "width": sample.width,
+        "height": sample.height,
+        "offset": offset,
+        "size": len(sample.encoded),
+        "extension": sample.extension,
+        "blake3": digest_bytes(sample.encoded) if sample.encoded else "",
+        "captions": list(sample.captions),
+        "void": mask_cell(sample.void),
+        "archive": sample.source.archive,
+        "member": sample.source.member,
+        "quarantine": sample.quarantine,
+    }
+
+
+def _annotation_row(sample: Sample, annotation: Annotation, row: int, area: int | None) -> Row:
+    return {
+        "row": row,
+        "key": sample.key,
+        "clip": sample.clip,
+        "frame": sample.frame,
+        "object_id": annotation.object_id,
+        "category": annotation.category,
+        "phrases": list(annotation.phrases),
+        "box_xyxy": annotation.box,
+        "mask": mask_cell(annotation.mask),
+        "area": area,
+        "is_crowd": annotation.is_crowd,
+        "exhaustive": annotation.exhaustive,
+    }

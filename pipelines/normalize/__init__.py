@@ -1,0 +1,1 @@
+"""Raw archives become samples: one module per data set over shared readers."""

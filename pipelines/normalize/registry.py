@@ -1,0 +1,62 @@
+"""Every normalizer by the name of its data set."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from downloaders.registry import find_dataset
+from pipelines.normalize.base import LayoutOptions, Normalizer
+from pipelines.normalize.coco import CocoNormalizer
+from pipelines.normalize.davis import davis
+from pipelines.normalize.sources import SourceFiles, downloaded_files, local_files
+from schemas.errors import IncompleteError
+from schemas.ids import nearest_name
+
+Factory = Callable[[SourceFiles, str, LayoutOptions], Normalizer]
+
+NORMALIZERS: dict[str, Factory] = {"coco": CocoNormalizer, "davis": davis}
+
+
+def find_normalizer(dataset: str) -> Factory:
+    """Return the factory of a data set's normalizers, or raise ``UnknownNameError``."""
+    if dataset not in NORMALIZERS:
+        raise nearest_name("data set", dataset, NORMALIZERS)
+    return NORMALIZERS[dataset]
+
+
+def open_splits(
+    dataset: str, splits: Sequence[str], source: Path, options: LayoutOptions, *, downloaded: bool
+) -> list[Normalizer]:
+    """Return a normalizer for each of ``splits``, or for every split that the source holds.
+
+    Parameters
+    ----------
+    source
+        ``ROOT/raw`` when ``downloaded``; otherwise one archive, or a folder of any of them.
+
+    Raises
+    ------
+    IncompleteError
+        The source lacks a split that was asked for, or holds none at all.
+    """
+    factory = find_normalizer(dataset)
+    locate = downloaded_files if downloaded else local_files
+    known = [split.name for split in find_dataset(dataset).entry.splits]
+    found, lacking = [], []
+    for split in dict.fromkeys(splits or known):
+        try:
+            normalizer = factory(locate(source, dataset, split), split, options)
+            normalizer.groups()
+            found.append(normalizer)
+        except IncompleteError as error:
+            if splits:
+                raise
+            lacking.append(f"{split}: {error.what}")
+    if not found:
+        raise IncompleteError(
+            f"{source} holds no split of {dataset}: {'; '.join(lacking)}",
+            fix=f"Run `samdistill download {dataset}`, or say by --from and the options of "
+            "`samdistill normalize --help` what lies where.",
+        )
+    return found
