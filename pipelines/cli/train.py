@@ -69,8 +69,10 @@ def train(
     from pipelines.store.objects import open_store
     from pipelines.store.published import find_manifest
     from pipelines.student.config import RunOptions, TrainConfig
+    from pipelines.student.models import timm_name
     from pipelines.student.trainer import Trainer, open_training_stream
 
+    timm_name(student)
     store = open_store(root)
     published = find_manifest(store, manifest)
     spec = _wanted_teacher(published, teacher)

@@ -6,6 +6,8 @@ from typing import Literal, Protocol
 
 import msgspec
 
+FailureKind = Literal["code", "data", "infrastructure", "storage"]
+
 
 class WorkUnit(msgspec.Struct, frozen=True, kw_only=True, order=True):
     """One shard of one product: the smallest thing that is done, retried or lost."""
@@ -39,9 +41,10 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True):
     """A unit that was given up."""
 
     unit: WorkUnit
-    kind: Literal["code", "infrastructure", "storage"]
-    """``code``: it raised, each time; ``infrastructure``: its process was lost too often;
-    ``storage``: the root refused to take it, which ends the run."""
+    kind: FailureKind
+    """``code``: it raised, each time; ``data``: its input cannot be used, which no second attempt
+    would change; ``infrastructure``: its process was lost too often; ``storage``: the root refused
+    to take it, which ends the run."""
     error: str
     """One line."""
     trace: str = ""

@@ -73,6 +73,14 @@ class ObjectStore(Protocol):
         """Fill the buffers in order from ``offset``; the count is short only at the file's end."""
         ...
 
+    def read_blocks(self, key: str, offset: int, *buffers: memoryview) -> Iterator[memoryview]:
+        """Read as ``read_into`` does, and yield each filled piece of a buffer, in order.
+
+        A checksum computed piece by piece finds the bytes still in the processor's cache: it
+        costs half of what a second pass over the whole buffer does.
+        """
+        ...
+
     def size(self, key: str) -> int | None:
         """Return the size in bytes, or None when there is no such file."""
         ...

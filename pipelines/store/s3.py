@@ -19,6 +19,7 @@ from pipelines.store.objects import Buffer, StagedFile
 from schemas.errors import StorageError, UsageError
 
 _PART_BYTES = 64 << 20
+_BLOCK_BYTES = 1 << 20
 
 
 class S3ObjectStore:
@@ -65,18 +66,23 @@ class S3ObjectStore:
 
     def read_into(self, key: str, offset: int, *buffers: memoryview) -> int:
         """Read by one ranged GET; see ``ObjectStore.read_into``."""
+        return sum(len(block) for block in self.read_blocks(key, offset, *buffers))
+
+    def read_blocks(self, key: str, offset: int, *buffers: memoryview) -> Iterator[memoryview]:
+        """Read by one ranged GET, as its bytes arrive; see ``ObjectStore.read_blocks``."""
         count = sum(len(buffer) for buffer in buffers)
         if not count:
-            return 0
+            return
         span = f"bytes={offset}-{offset + count - 1}"
         try:
             with self._errors("read", key):
                 answer = self._client.get_object(
                     Bucket=self.bucket, Key=self._prefix + key, Range=span
                 )
-                return sum(_fill(answer["Body"], buffer) for buffer in buffers)
+                for buffer in buffers:
+                    yield from _fill(answer["Body"], buffer)
         except _RangeError:
-            return 0
+            return
 
     def size(self, key: str) -> int | None:
         """See ``ObjectStore.size``."""
@@ -172,12 +178,13 @@ class _RangeError(Exception):
     """The offset lies past the end of the object."""
 
 
-def _fill(body: IO[bytes], buffer: memoryview) -> int:
+def _fill(body: IO[bytes], buffer: memoryview) -> Iterator[memoryview]:
     done = 0
-    while done < len(buffer) and (piece := body.read(min(len(buffer) - done, 1 << 20))):
-        buffer[done : done + len(piece)] = piece
+    while done < len(buffer) and (piece := body.read(min(len(buffer) - done, _BLOCK_BYTES))):
+        block = buffer[done : done + len(piece)]
+        block[:] = piece
+        yield block
         done += len(piece)
-    return done
 
 
 class _S3StagedFile(StagedFile):

@@ -8,7 +8,7 @@ crc32c of the index. A chunk that is absent has both numbers 2**64 - 1. One chun
 from __future__ import annotations
 
 import struct
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import Self
 
@@ -24,6 +24,8 @@ from schemas.manifests import FileRecord
 Index = npt.NDArray[np.uint64]
 CHECKSUM_BYTES = 4
 _ABSENT = np.uint64(2**64 - 1)
+# Below this, handing a chunk to the other thread takes longer than its checksums.
+_OVERLAP_BYTES = 256 << 10
 
 
 def index_bytes(slots: int) -> int:
@@ -34,16 +36,15 @@ def index_bytes(slots: int) -> int:
 class ShardWriter:
     """Writes the rows of one shard in any order, each at most once, hashing as it goes.
 
-    The file's blake3 is computed by a second thread while the kernel copies the same bytes, so
-    that checksums cost no wall time when a second core is there.
+    A second thread computes the checksums while the kernel copies the same bytes, so that they
+    cost no wall time where a second core is free.
     """
 
     def __init__(self, staged: StagedFile, slots: int, chunk_bytes: int) -> None:
         self._staged, self._chunk_bytes = staged, chunk_bytes
         self._index: Index = np.full((slots, 2), _ABSENT, dtype="<u8")
         self._hash = blake3.blake3()
-        self._hasher = ThreadPoolExecutor(1, thread_name_prefix="blake3")
-        self._hashing: Future[object] | None = None
+        self._hasher = ThreadPoolExecutor(1, thread_name_prefix="checksums")
 
     def __enter__(self) -> Self:
         return self
@@ -68,11 +69,19 @@ class ShardWriter:
         if self._index[slot, 0] != _ABSENT:
             raise IntegrityError(f"row {slot} of {self._staged.key} is written twice")
         self._index[slot] = (self._staged.bytes, len(chunk) + CHECKSUM_BYTES)
-        hashing = self._hasher.submit(self._hash.update, chunk)
+        if len(chunk) < _OVERLAP_BYTES:
+            self._staged.write(chunk, self._digest(chunk))
+        else:
+            digesting = self._hasher.submit(self._digest, chunk)
+            self._staged.write(chunk)
+            self._staged.write(digesting.result())
+
+    def _digest(self, chunk: memoryview) -> bytes:
+        """Add a chunk and its checksum to the file's hash; return the checksum."""
         checksum = struct.pack("<I", crc32c.crc32c(chunk))
-        self._staged.write(chunk, checksum)
-        hashing.result()
+        self._hash.update(chunk)
         self._hash.update(checksum)
+        return checksum
 
     def finish(self) -> FileRecord:
         """Write the index and return the record of the file, which is not yet published."""
@@ -108,11 +117,19 @@ class ShardReader:
         """
         if self._index[slot, 0] == _ABSENT:
             raise IntegrityError(f"row {slot} of {self.key} is absent", fix="It was quarantined.")
-        checksum = memoryview(bytearray(CHECKSUM_BYTES if verify else 0))
-        offset, wanted = int(self._index[slot, 0]), len(out) + len(checksum)
-        if self._store.read_into(self.key, offset, out, checksum) != wanted:
+        offset = int(self._index[slot, 0])
+        if not verify:
+            if self._store.read_into(self.key, offset, out) != len(out):
+                raise self._damaged(slot, "the file is too short")
+            return
+        stored, crc, done = bytearray(CHECKSUM_BYTES), 0, 0
+        for block in self._store.read_blocks(self.key, offset, out, memoryview(stored)):
+            if done < len(out):
+                crc = crc32c.crc32c(block, crc)
+            done += len(block)
+        if done != len(out) + CHECKSUM_BYTES:
             raise self._damaged(slot, "the file is too short")
-        if verify and struct.unpack("<I", checksum)[0] != crc32c.crc32c(out):
+        if struct.unpack("<I", stored)[0] != crc:
             raise self._damaged(slot, "its crc32c does not match")
 
     def _damaged(self, slot: int, why: str) -> IntegrityError:

@@ -63,7 +63,7 @@ class MetricsLog:
 
     def __init__(self, folder: Path, resumed_step: int) -> None:
         self._path = folder / FILE_NAME
-        self.steps = self._read()[:resumed_step]
+        self.steps = read_metrics(folder)[:resumed_step]
         if [step.step for step in self.steps] != list(range(1, resumed_step + 1)):
             raise DataError(
                 f"{self._path} does not fit the checkpoint beside it",
@@ -86,11 +86,14 @@ class MetricsLog:
         with self._path.open("ab") as file:
             os.fsync(file.fileno())
 
-    def _read(self) -> list[StepMetrics]:
-        if not self._path.exists():
-            return []
-        whole, _, _cut = self._path.read_bytes().rpartition(b"\n")
-        return [parse_json(line, StepMetrics, str(self._path)) for line in whole.splitlines()]
+
+def read_metrics(folder: Path) -> list[StepMetrics]:
+    """Return the steps that a run has logged; a last line that was cut by a crash is left out."""
+    path = folder / FILE_NAME
+    if not path.exists():
+        return []
+    whole, _, _cut = path.read_bytes().rpartition(b"\n")
+    return [parse_json(line, StepMetrics, str(path)) for line in whole.splitlines()]
 
 
 def make_report(checkpoint: Path, steps: Sequence[StepMetrics], new_steps: int) -> TrainReport:

@@ -68,7 +68,7 @@ class ImageStudent(nn.Module):
         channels, grid = _grid_shape(feature)
         self.preprocess = preprocess
         self.backbone = timm.create_model(
-            _timm_name(name), pretrained=False, features_only=True, out_indices=_STAGES
+            timm_name(name), pretrained=False, features_only=True, out_indices=_STAGES
         )
         channels_16, channels_32 = self.backbone.feature_info.channels()
         self.head = DistillHead(channels_16, channels_32, channels, grid)
@@ -80,7 +80,8 @@ class ImageStudent(nn.Module):
         return estimate_BCGG
 
 
-def _timm_name(name: str) -> str:
+def timm_name(name: str) -> str:
+    """Return the timm model of a student, or raise ``UnknownNameError`` with the nearest ones."""
     try:
         return STUDENTS[name]
     except KeyError:

@@ -68,6 +68,16 @@ class ObjectStoreContract:
         assert store.read_into("f", 10, memoryview(buffer)) == 0
         assert store.read_into("f", 3) == 0
 
+    def test_blocks_are_the_range_in_pieces(self, store: ObjectStore) -> None:
+        body = bytes(range(256)) * 10_000
+        store.put_if_absent("f", body)
+        first, second = bytearray(2_000_000), bytearray(4)
+        blocks = list(store.read_blocks("f", 5, memoryview(first), memoryview(second)))
+        assert b"".join(blocks) == body[5 : 5 + 2_000_004] == bytes(first) + bytes(second)
+        short = list(store.read_blocks("f", len(body) - 3, memoryview(first), memoryview(second)))
+        assert b"".join(short) == body[-3:]
+        assert list(store.read_blocks("f", len(body) + 9, memoryview(first))) == []
+
     def test_keys_are_sorted_and_below_the_prefix_only(self, store: ObjectStore) -> None:
         for key in ("p/b", "p/a", "p/c/d", "pq/x"):
             store.put_if_absent(key, b"")

@@ -1,0 +1,226 @@
+"""`samdistill cache`."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from pipelines.cli.options import DEFAULT_ROOT, DEFAULT_TEACHER, DatasetName, Root, Splits, Teacher
+from schemas.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rich.console import Console
+
+    from pipelines.engine.work import Executor
+    from pipelines.jobs.cache import CacheOptions, CachePlan
+    from pipelines.store.splits import Split
+    from pipelines.teachers.base import TeacherOptions
+
+ExecutorName = Literal["local", "ray"]
+Device = Literal["auto", "cpu", "cuda"]
+Precision = Literal["float32", "bfloat16-autocast"]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this file."""
+    app.command()(cache)
+
+
+def cache(
+    dataset: DatasetName,
+    split: Splits = None,
+    root: Root = DEFAULT_ROOT,
+    teacher: Teacher = DEFAULT_TEACHER,
+    features: Annotated[
+        str,
+        typer.Option(
+            metavar="NAMES",
+            help="image, text, memory, or exact names as image.trunk@bfloat16; comma-separated. "
+            "By default all that the split can have.",
+        ),
+    ] = "",
+    executor: Annotated[
+        ExecutorName | None,
+        typer.Option(help="Default: ray for several workers or a cluster, otherwise local."),
+    ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, help="Processes with a teacher each; default: one per GPU, or one."),
+    ] = None,
+    part: Annotated[
+        str,
+        typer.Option("--slice", metavar="i/n", help="Only part i of n (from 0), for job arrays."),
+    ] = "0/1",
+    device: Annotated[
+        Device, typer.Option(help="auto: cuda when this machine has it; name it for a cluster.")
+    ] = "auto",
+    precision: Annotated[
+        Precision, typer.Option(help="Arithmetic of the teacher; part of its digest.")
+    ] = "float32",
+    batch: Annotated[int, typer.Option(min=1, help="Images at a time.")] = 8,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Threads of each worker that decode images.")
+    ] = None,
+    address: Annotated[
+        str | None,
+        typer.Option(envvar="RAY_ADDRESS", help="Run on this Ray cluster; auto for its own head."),
+    ] = None,
+    max_quarantined: Annotated[
+        str, typer.Option(metavar="SHARE", help="Rows of a shard that may fail: 1%, or a count.")
+    ] = "1%",
+    force: Annotated[
+        bool, typer.Option("--force", help="Also when the disk looks too full.")
+    ] = False,
+) -> None:
+    """Compute a teacher's features of a normalized data set. The same command resumes."""
+    from rich.console import Console
+
+    from pipelines.cli import cache_view as view
+    from pipelines.engine.executor import Slice
+    from pipelines.jobs.cache import (
+        CacheOptions,
+        expand_features,
+        free_space,
+        open_normalized,
+        require_space,
+    )
+    from pipelines.jobs.finish_split import Budget
+    from pipelines.store.objects import open_store
+    from pipelines.teachers.base import TeacherOptions
+
+    wanted = [name.strip() for name in features.split(",") if name.strip()]
+    expand_features(wanted)
+    place = _place(executor, workers, device, threads, address)
+    options = CacheOptions(
+        batch=batch,
+        decode_threads=place.threads,
+        budget=Budget.parse(max_quarantined),
+        part=Slice.parse(part),
+    )
+    store = open_store(root)
+    splits = open_normalized(store, dataset, split or [])
+    running = TeacherOptions(device=place.device, precision=precision, image_batch=batch)
+    plans = _plan(splits, teacher, running, place, wanted, options)
+    console = Console(highlight=False, markup=False, soft_wrap=True)
+    view.show_teacher(console, teacher, plans[0].teacher)
+    for plan in plans:
+        view.show_plan(console, plan, free_space(store))
+    if not force:
+        require_space(store, plans)
+    if not _run(console, plans, place):
+        raise typer.Exit(1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Place:
+    """Where units run."""
+
+    executor: ExecutorName
+    workers: int
+    device: Literal["cpu", "cuda"]
+    threads: int
+    gpus_per_worker: float
+    address: str | None
+
+    def open(self) -> Executor:
+        if self.executor == "local":
+            from pipelines.engine.executor import LocalExecutor
+
+            return LocalExecutor()
+        from pipelines.engine.ray_executor import RayExecutor
+
+        return RayExecutor(
+            workers=self.workers,
+            cpus_per_worker=self.threads if self.address else 1,
+            gpus_per_worker=self.gpus_per_worker,
+            address=self.address,
+        )
+
+
+def _place(
+    executor: ExecutorName | None,
+    workers: int | None,
+    device: Device,
+    threads: int | None,
+    address: str | None,
+) -> _Place:
+    """Fill in what the user left open, from this machine."""
+    import torch
+
+    if executor == "local":
+        address = None
+    if device == "auto" and address:
+        raise UsageError(
+            f"this machine cannot tell what the workers of {address} have",
+            fix="Add --device cuda or --device cpu.",
+        )
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    gpus = torch.cuda.device_count() if device == "cuda" and not address else 0
+    if executor == "local" and (workers or 1) > 1:
+        raise UsageError(
+            "--executor local is one worker in this process",
+            got=f"--workers {workers}",
+            fix="Use --executor ray, or several commands with --slice i/n.",
+        )
+    workers = workers or (1 if executor == "local" else max(1, gpus))
+    executor = executor or ("ray" if workers > 1 or address else "local")
+    share = min(1.0, gpus / workers) if gpus else float(device == "cuda")
+    cores = os.cpu_count() or 1
+    return _Place(
+        executor=executor,
+        workers=workers,
+        device=device,
+        threads=threads or (4 if address else max(1, min(8, cores // workers))),
+        gpus_per_worker=share,
+        address=address,
+    )
+
+
+def _plan(
+    splits: Sequence[Split],
+    name: str,
+    running: TeacherOptions,
+    place: _Place,
+    wanted: Sequence[str],
+    options: CacheOptions,
+) -> list[CachePlan]:
+    """Load the teacher, for its digest and shapes, and plan all splits.
+
+    Only the local executor goes on with it; for Ray it is loaded on the CPU and dropped, because
+    this process may have no GPU, or one that a worker needs whole.
+    """
+    from pipelines.jobs.cache import plan_cache
+    from pipelines.jobs.feature_stage import teacher_loader
+    from pipelines.teachers.load import load_teacher
+
+    load = teacher_loader(name, running)
+    local = place.executor == "local"
+    teacher = load() if local else load_teacher(name, replace(running, device="cpu"))
+    return [plan_cache(split, teacher, load, wanted, options) for split in splits]
+
+
+def _run(console: Console, plans: Sequence[CachePlan], place: _Place) -> bool:
+    """Run all stages; say whether every unit is complete."""
+    from pipelines.cli import cache_view as view
+    from pipelines.cli.progress import open_progress
+
+    complete = True
+    for plan in plans:
+        for planned in plan.stages:
+            title, units = f"{plan.split.name} {planned.stage.name}", list(planned.units)
+            if not units:
+                console.print(f"{title}: complete")
+                continue
+            with open_progress(console, title, len(units)) as listener:
+                report = place.open().run(planned.stage, units, listener)
+            view.show_report(console, title, report, len(units))
+            complete &= report.done + report.skipped == len(units)
+            if any(failure.kind == "storage" for failure in report.failures):
+                return False
+    return complete

@@ -1,0 +1,75 @@
+"""What `samdistill cache` shows."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from rich import box
+from rich.console import Console
+from rich.filesize import decimal
+from rich.table import Table
+
+from pipelines.engine.work import RunReport
+from pipelines.jobs.cache import CachePlan
+from schemas.features import TeacherSpec
+
+_STEPS = ("decode", "forward", "encode", "write", "publish", "wall")
+
+
+def show_teacher(console: Console, name: str, spec: TeacherSpec) -> None:
+    """Print which teacher will run, and its digest."""
+    console.print(f"teacher {name}: {spec.architecture} {spec.digest}, {spec.precision}")
+
+
+def show_plan(console: Console, plan: CachePlan, free: int | None) -> None:
+    """Print what will be written for one split."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for heading in ("feature", "row", "codec"):
+        table.add_column(heading, overflow="fold")
+    for heading in ("rows", "shards", "to do", "bytes"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for array in plan.arrays:
+        shape = "x".join(map(str, array.feature.item_shape)) or "1"
+        table.add_row(
+            array.feature.name,
+            shape,
+            array.feature.codec,
+            str(array.rows),
+            str(array.shards),
+            str(array.shards_left),
+            decimal(array.bytes_left),
+        )
+    console.print(plan.split.name, style="bold")
+    console.print(table)
+    for note in plan.notes:
+        console.print(note)
+    room = "a bucket" if free is None else f"{decimal(free)} free"
+    console.print(f"to write {decimal(plan.bytes_left)} into {plan.split.store.url} ({room})")
+
+
+def show_report(console: Console, title: str, report: RunReport, units: int) -> None:
+    """Print what a run did, what each step cost, and every unit that failed."""
+    done = [item for item in report.reports if item.status == "done"]
+    rows = sum(item.rows for item in done)
+    facts = {
+        "shards": f"{report.done} done, {report.skipped} by others, {len(report.failures)} failed",
+        "not tried": str(units - len(report.reports) - len(report.failures)),
+        "rows": f"{rows}, {sum(item.quarantined for item in done)} of them quarantined",
+        "bytes": decimal(sum(item.bytes for item in done)),
+        "workers lost": str(report.lost_workers),
+        "time": f"{report.seconds:.1f} s, {rows / max(report.seconds, 1e-9):.1f} rows/s",
+    }
+    table = Table.grid(padding=(0, 2))
+    for name, text in facts.items():
+        if text != "0":
+            table.add_row(name, text)
+    for step in _STEPS:
+        table.add_row(f"busy: {step}", f"{report.total(step):.2f} s")
+    console.print(title, style="bold")
+    console.print(table)
+    kinds = Counter(failure.kind for failure in report.failures)
+    for failure in report.failures:
+        times = f" ({failure.attempts} attempts)" if failure.attempts > 1 else ""
+        console.print(f"failed {failure.unit.id}, {failure.kind}{times}: {failure.error}")
+    if kinds["code"] or kinds["infrastructure"] or kinds["storage"]:
+        console.print("The same command tries them again.")

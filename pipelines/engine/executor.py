@@ -1,0 +1,72 @@
+"""Running a unit, and running many in this process. ``ray_executor`` runs many in others."""
+
+from __future__ import annotations
+
+import time
+import traceback
+from dataclasses import dataclass
+from typing import Self
+
+from pipelines.engine.unit_queue import UnitQueue
+from pipelines.engine.work import Failure, Listener, RunReport, Stage, UnitReport, WorkUnit
+from schemas.errors import SamdistillError, StorageError, UsageError
+
+MAX_ATTEMPTS = 3
+MAX_LOSSES = 10
+
+
+def run_unit(stage: Stage, unit: WorkUnit) -> UnitReport | Failure:
+    """Complete a unit, or say why not. The one body of all executors; it never raises.
+
+    An error that we raise on purpose is about the input and would come again; any other is worth
+    another attempt.
+    """
+    try:
+        if stage.is_committed(unit):
+            return UnitReport(unit=unit, status="skipped")
+        return stage.run(unit)
+    except StorageError as error:
+        return Failure(unit=unit, kind="storage", error=one_line(error))
+    except SamdistillError as error:
+        return Failure(unit=unit, kind="data", error=one_line(error))
+    except Exception as error:
+        text = f"{type(error).__name__}: {one_line(error)}"
+        return Failure(unit=unit, kind="code", error=text, trace=traceback.format_exc())
+
+
+def one_line(error: object) -> str:
+    """Return the text of an error without line breaks, cut to a length that a table can show."""
+    return " ".join(str(error).split())[:500]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Slice:
+    """One of ``count`` equal parts of a list of units: what one task of a Slurm array does."""
+
+    index: int = 0
+    """From 0."""
+    count: int = 1
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read ``i/n``, for example ``0/8`` to ``7/8``."""
+        index, slash, count = text.partition("/")
+        if slash and index.isdecimal() and count.isdecimal() and int(index) < int(count):
+            return cls(index=int(index), count=int(count))
+        raise UsageError(f"slice {text!r}", expected="i/n with 0 <= i < n, for example 0/8")
+
+    def of(self, units: list[WorkUnit]) -> list[WorkUnit]:
+        """Return this part: every ``count``-th unit, so that the parts are of nearly equal size."""
+        return units[self.index :: self.count]
+
+
+class LocalExecutor:
+    """Runs units one after another in this process."""
+
+    def run(self, stage: Stage, units: list[WorkUnit], listener: Listener) -> RunReport:
+        """See ``Executor.run``."""
+        begun = time.perf_counter()
+        queue = UnitQueue(units, listener, max_attempts=MAX_ATTEMPTS, max_losses=MAX_LOSSES)
+        while (unit := queue.take()) is not None:
+            queue.settle(unit, run_unit(stage, unit))
+        return queue.report(lost_workers=0, seconds=time.perf_counter() - begun)

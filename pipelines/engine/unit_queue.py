@@ -1,0 +1,100 @@
+"""The driver's book of a run: which units wait, which are out, which are settled, and how."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+
+from pipelines.engine.work import Failure, FailureKind, Listener, RunReport, UnitReport, WorkUnit
+
+
+class UnitQueue:
+    """Gives each unit out until it is settled; a unit is out at most once at any time.
+
+    Losing a process says little about the unit that it ran: one node that dies can cost two
+    attempts. So losses and failures have budgets of their own.
+
+    Parameters
+    ----------
+    max_attempts
+        How often a unit may raise before it is given up.
+    max_losses
+        How often the process of a unit may be lost before the unit is given up.
+    """
+
+    def __init__(
+        self, units: list[WorkUnit], listener: Listener, *, max_attempts: int, max_losses: int
+    ) -> None:
+        self._waiting, self._out = deque(units), set[WorkUnit]()
+        self._attempts, self._losses = Counter[WorkUnit](), Counter[WorkUnit]()
+        self._reports: list[UnitReport] = []
+        self._failures: list[Failure] = []
+        self._listener = listener
+        self._max_attempts, self._max_losses = max_attempts, max_losses
+
+    @property
+    def unsettled(self) -> int:
+        """Units that wait or are out; 0 ends the run."""
+        return len(self._waiting) + len(self._out)
+
+    def take(self) -> WorkUnit | None:
+        """Return the next unit, or None when none waits now."""
+        if not self._waiting:
+            return None
+        unit = self._waiting.popleft()
+        self._out.add(unit)
+        return unit
+
+    def settle(self, unit: WorkUnit, outcome: UnitReport | Failure) -> None:
+        """Record what became of a unit; one that raised waits again while it has attempts left."""
+        self._out.remove(unit)
+        if isinstance(outcome, UnitReport):
+            self._reports.append(outcome)
+            self._listener.unit_finished(outcome)
+            return
+        self._attempts[unit] += 1
+        if outcome.kind == "code" and self._attempts[unit] < self._max_attempts:
+            self._waiting.append(unit)
+            return
+        self._give_up(unit, outcome.kind, outcome.error, outcome.trace)
+        if outcome.kind == "storage":
+            self._end()
+
+    def lose(self, unit: WorkUnit, error: str) -> None:
+        """Record that the process of a unit is gone; the unit waits again, up to the budget."""
+        self._out.remove(unit)
+        self._losses[unit] += 1
+        if self._losses[unit] < self._max_losses:
+            self._waiting.append(unit)
+        else:
+            self._give_up(unit, "infrastructure", error)
+
+    def abandon(self, error: str) -> None:
+        """Give up all units that wait: no process can be started to run them."""
+        while self._waiting:
+            self._give_up(self._waiting.popleft(), "infrastructure", error)
+
+    def report(self, *, lost_workers: int, seconds: float) -> RunReport:
+        """Return the account of the run."""
+        return RunReport(
+            reports=tuple(self._reports),
+            failures=tuple(self._failures),
+            lost_workers=lost_workers,
+            seconds=seconds,
+        )
+
+    def _give_up(
+        self,
+        unit: WorkUnit,
+        kind: FailureKind,
+        error: str,
+        trace: str = "",
+    ) -> None:
+        attempts = self._attempts[unit] + self._losses[unit]
+        failure = Failure(unit=unit, kind=kind, error=error, trace=trace, attempts=attempts)
+        self._failures.append(failure)
+        self._listener.unit_failed(failure)
+
+    def _end(self) -> None:
+        """Forget the rest: it would meet the same refusal, and the same command goes on later."""
+        self._waiting.clear()
+        self._out.clear()

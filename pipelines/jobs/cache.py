@@ -1,0 +1,284 @@
+"""Plans what caching a split means: arrays, stages, units, bytes. Running is the engine's part."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from downloaders.disk import free_bytes
+from downloaders.registry import DATASETS, find_dataset
+from pipelines.engine.executor import Slice
+from pipelines.engine.work import WorkUnit
+from pipelines.jobs.encode_images import ImageEncoder
+from pipelines.jobs.encode_text import PHRASES_PER_SHARD, TextEncoder
+from pipelines.jobs.feature_stage import Encoder, FeatureStage
+from pipelines.jobs.finish_split import Budget
+from pipelines.jobs.publish import normalized_splits
+from pipelines.jobs.track_memory import MemoryEncoder
+from pipelines.store.arrays import FeatureArray
+from pipelines.store.commits import committed_shards
+from pipelines.store.local import LocalObjectStore
+from pipelines.store.objects import ObjectStore
+from pipelines.store.shard_file import CHECKSUM_BYTES, index_bytes
+from pipelines.store.splits import Split
+from pipelines.teachers.base import Teacher
+from schemas.errors import IncompleteError, StorageError, UsageError
+from schemas.features import FEATURES, FeatureSpec, RowKind, TeacherSpec, get_feature
+from schemas.ids import nearest_name
+from schemas.manifests import ArrayRecord
+
+GROUPS: dict[str, RowKind] = {"image": "sample", "text": "phrase", "memory": "object_frame"}
+"""What ``--features`` takes beside exact names: all features of such rows."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CacheOptions:
+    """How features are computed, once it is clear which."""
+
+    batch: int = 8
+    """Images at a time."""
+    decode_threads: int = 2
+    budget: Budget = field(default_factory=Budget)
+    part: Slice = field(default_factory=Slice)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedArray:
+    """One array: what is to be there in the end, and what is still to be written."""
+
+    feature: FeatureSpec
+    rows: int
+    shards: int
+    shards_left: int
+    bytes_left: int
+    """What the shards left will hold, at most and without their row tables."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedStage:
+    """Units that one executor run can do."""
+
+    stage: FeatureStage
+    units: tuple[WorkUnit, ...]
+    """Those of the chosen slice that are not complete."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CachePlan:
+    """What caching one split will do."""
+
+    split: Split
+    teacher: TeacherSpec
+    arrays: tuple[PlannedArray, ...]
+    stages: tuple[PlannedStage, ...]
+    notes: tuple[str, ...]
+    """What was asked for, or is usual, and cannot be: text without phrases."""
+
+    @property
+    def bytes_left(self) -> int:
+        """Bytes that this run will write at most."""
+        return sum(array.bytes_left for array in self.arrays)
+
+
+def open_normalized(store: ObjectStore, dataset: str, splits: Sequence[str]) -> list[Split]:
+    """Open the named splits of a data set, or all that are normalized when none is named.
+
+    Raises
+    ------
+    UnknownNameError
+        There is no such data set or split.
+    IncompleteError
+        It exists and is not normalized.
+    """
+    present = normalized_splits(store)
+    if dataset not in {*DATASETS, *(name for name, _ in present)}:
+        raise nearest_name("data set", dataset, {*DATASETS, *(name for name, _ in present)})
+    normalized = [split for name, split in present if name == dataset]
+    known = {*normalized, *_published_splits(dataset)}
+    for split in splits:
+        if split not in known:
+            raise nearest_name(f"split of {dataset}", split, known)
+    if not splits and not normalized:
+        raise IncompleteError(
+            f"no split of {dataset} is normalized in {store.url}",
+            fix=f"Run `samdistill normalize {dataset}` first.",
+        )
+    return [Split.open(store, dataset, split) for split in dict.fromkeys(splits or normalized)]
+
+
+def require_space(store: ObjectStore, plans: Sequence[CachePlan]) -> None:
+    """Raise ``StorageError`` unless the disk has room for all plans; a bucket always has."""
+    free, needed = free_space(store), sum(plan.bytes_left for plan in plans)
+    if free is not None and needed > free:
+        raise StorageError(
+            f"the features do not fit into {store.url}",
+            expected=f"{needed} bytes free",
+            got=f"{free} bytes free",
+            fix="Free some space, choose fewer --features, or go ahead with --force.",
+        )
+
+
+def free_space(store: ObjectStore) -> int | None:
+    """Return the bytes that a local root may still take; None for a bucket."""
+    return free_bytes(Path(store.url)) if isinstance(store, LocalObjectStore) else None
+
+
+def _published_splits(dataset: str) -> list[str]:
+    if dataset not in DATASETS:
+        return []
+    return [split.name for split in find_dataset(dataset).entry.splits]
+
+
+def plan_cache(
+    split: Split,
+    teacher: Teacher,
+    load: Callable[[], Teacher],
+    wanted: Sequence[str],
+    options: CacheOptions,
+) -> CachePlan:
+    """Return what is to be done to have these features of a split.
+
+    Parameters
+    ----------
+    load
+        How a worker gets this teacher (``teacher_loader``).
+    wanted
+        Groups (``GROUPS``) or features, with ``@codec`` where not the usual one; empty for all
+        that the split can have.
+
+    Raises
+    ------
+    UnknownNameError
+        No such feature, group or codec.
+    UsageError
+        The split can have none of them.
+    """
+    possible, notes = _possible(split, expand_features(wanted))
+    specs = [teacher.feature(name, codec) for name, codec in possible]
+    if not specs:
+        raise UsageError(f"nothing to cache for {split.name}: {'; '.join(notes)}")
+    arrays = [FeatureArray(split.store, _array_record(split, teacher, spec)) for spec in specs]
+    stages = [
+        PlannedStage(stage=stage, units=_units_left(stage, options.part))
+        for stage in _stages(split, arrays, load, options)
+    ]
+    return CachePlan(
+        split=split,
+        teacher=teacher.spec,
+        arrays=tuple(
+            _planned(split, array, planned) for planned in stages for array in planned.stage.arrays
+        ),
+        stages=tuple(stages),
+        notes=tuple(notes),
+    )
+
+
+def expand_features(wanted: Iterable[str]) -> list[tuple[str, str | None]]:
+    """Return names and codecs of features, groups expanded, each once, in the order of FEATURES.
+
+    The order decides which array of a unit is committed first; so it must not be the user's.
+    """
+    chosen: dict[tuple[str, str | None], None] = {}
+    for text in wanted or GROUPS:
+        name, _, codec = text.partition("@")
+        if name in GROUPS:
+            members = [key for key, kind in FEATURES.items() if kind.rows == GROUPS[name]]
+        elif name in FEATURES:
+            members = [name]
+        else:
+            raise nearest_name("feature", name, [*GROUPS, *FEATURES])
+        chosen.update(dict.fromkeys((member, codec or None) for member in members))
+    places = list(FEATURES)
+    return sorted(chosen, key=lambda item: (places.index(item[0]), item[1] or ""))
+
+
+def _possible(
+    split: Split, wanted: list[tuple[str, str | None]]
+) -> tuple[list[tuple[str, str | None]], list[str]]:
+    """Return the features that the split can have, and a note for each kind that it cannot."""
+    lacking: dict[RowKind, str] = {}
+    if not split.record.phrases:
+        lacking["phrase"] = "no text features: the split has no phrases"
+    if not split.record.object_frames_per_shard:
+        lacking["object_frame"] = "no memory features: the split has no tracked objects"
+    kinds = [get_feature(name).rows for name, _ in wanted]
+    notes = dict.fromkeys(lacking[kind] for kind in kinds if kind in lacking)
+    possible = [item for item, kind in zip(wanted, kinds, strict=True) if kind not in lacking]
+    return possible, list(notes)
+
+
+def _array_record(split: Split, teacher: Teacher, feature: FeatureSpec) -> ArrayRecord:
+    record = split.record
+    shards, capacity = record.shards, record.rows_per_shard
+    if feature.rows == "object_frame":
+        capacity = record.object_frames_per_shard
+    elif feature.rows == "phrase":
+        capacity = min(PHRASES_PER_SHARD, record.phrases)
+        shards = -(-record.phrases // capacity)
+    return ArrayRecord(
+        dataset=record.dataset,
+        split=record.split,
+        split_digest=split.digest,
+        feature=feature,
+        teacher=teacher.spec,
+        shards=shards,
+        rows_per_shard=capacity,
+    )
+
+
+def _stages(
+    split: Split,
+    arrays: Sequence[FeatureArray],
+    load: Callable[[], Teacher],
+    options: CacheOptions,
+) -> list[FeatureStage]:
+    """Return the stages: one for text, one for pictures, so that the trunk runs only once."""
+    kinds = {array.feature.rows for array in arrays}
+    images = ImageEncoder(batch=options.batch, decode_threads=options.decode_threads)
+    pictures: tuple[str, Encoder] = ("image", images)
+    if "object_frame" in kinds:
+        pictures = ("memory", MemoryEncoder(images=images))
+    choices: list[tuple[str, Encoder, set[RowKind]]] = [
+        (*pictures, {"sample", "object_frame"}),
+        ("text", TextEncoder(), {"phrase"}),
+    ]
+    return [
+        FeatureStage(
+            name=name,
+            split=split,
+            arrays=tuple(array for array in arrays if array.feature.rows in rows),
+            encoder=encoder,
+            load=load,
+            budget=options.budget,
+        )
+        for name, encoder, rows in choices
+        if rows & kinds
+    ]
+
+
+def _units_left(stage: FeatureStage, part: Slice) -> tuple[WorkUnit, ...]:
+    """Return the units of the slice that some array lacks; slices do not move as work is done."""
+    complete = set.intersection(
+        *(set(committed_shards(array.store, array.folder)) for array in stage.arrays)
+    )
+    return tuple(unit for unit in part.of(stage.units) if unit.shard not in complete)
+
+
+def _planned(split: Split, array: FeatureArray, planned: PlannedStage) -> PlannedArray:
+    feature, record = array.feature, array.record
+    rows = {
+        "sample": split.record.rows,
+        "phrase": split.record.phrases,
+        "object_frame": split.record.counts.get("object_frames", 0),
+    }[feature.rows]
+    left = {unit.shard for unit in planned.units} - set(committed_shards(array.store, array.folder))
+    rows_left = min(rows, len(left) * record.rows_per_shard)
+    return PlannedArray(
+        feature=feature,
+        rows=rows,
+        shards=record.shards,
+        shards_left=len(left),
+        bytes_left=rows_left * (feature.item_bytes + CHECKSUM_BYTES)
+        + len(left) * index_bytes(record.rows_per_shard),
+    )

@@ -1,0 +1,105 @@
+"""Image features: stills, or frames of clips, through the teacher's trunk."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from pipelines.jobs.forward import Forward
+from pipelines.jobs.overlap import BusyTime, prefetch
+from pipelines.jobs.unit_writer import UnitWriter
+from pipelines.media.images import decode_image
+from pipelines.media.preprocess import resize_to_square
+from pipelines.store.splits import Split, StoredSample
+from pipelines.teachers.base import Features, Teacher
+from schemas.errors import DataError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShardImages:
+    """The images of one shard as the teacher takes them."""
+
+    split: Split
+    shard: int
+    size: int
+    """Side of the square, in pixels."""
+    busy: BusyTime
+
+    def read(self, sample: StoredSample) -> torch.Tensor:
+        """Return the image as uint8 ``[3, size, size]``; ``DataError`` when it is damaged."""
+        with self.busy.measure("decode"):
+            encoded = self.split.read_image(self.shard, sample)
+            return resize_to_square(decode_image(encoded, sample.key), self.size)
+
+    def try_read(self, sample: StoredSample) -> torch.Tensor | str:
+        """Return the image, or why there is none."""
+        try:
+            return self.read(sample)
+        except DataError as error:
+            return str(error).removeprefix(f"{sample.key}: ")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageEncoder:
+    """Fills the arrays whose rows are samples."""
+
+    batch: int = 8
+    decode_threads: int = 2
+
+    def encode(self, teacher: Teacher, split: Split, shard: int, writer: UnitWriter) -> None:
+        """See ``Encoder.encode``."""
+        images = ShardImages(
+            split=split,
+            shard=shard,
+            size=teacher.spec.preprocess.image_size,
+            busy=writer.busy,
+        )
+        missing = set(writer.missing("sample"))
+        samples = [sample for sample in split.samples(shard) if sample.row in missing]
+        self.encode_samples(teacher, images, samples, writer)
+
+    def encode_samples(
+        self,
+        teacher: Teacher,
+        images: ShardImages,
+        samples: Sequence[StoredSample],
+        writer: UnitWriter,
+    ) -> None:
+        """Compute these samples, in batches of consecutive images that can be decoded."""
+        for sample in samples:
+            if sample.quarantine is not None:
+                writer.leave_out("sample", [sample.row], sample.quarantine)
+
+        def call(batch: Sequence[torch.Tensor]) -> Features:
+            return teacher.encode_images(torch.stack(list(batch)))
+
+        forward = Forward(call, "sample", writer)
+        sound = [sample for sample in samples if sample.quarantine is None]
+        for rows, batch in self._batches(images, sound, writer):
+            forward.run(rows, batch)
+
+    def _batches(
+        self, images: ShardImages, samples: Sequence[StoredSample], writer: UnitWriter
+    ) -> Iterator[tuple[list[int], list[torch.Tensor]]]:
+        """Yield rows and images of full batches, then of a last one; quarantine what is damaged."""
+        rows: list[int] = []
+        batch: list[torch.Tensor] = []
+        for sample, image in zip(samples, self.read_ahead(images, samples), strict=True):
+            if isinstance(image, str):
+                writer.quarantine("sample", [sample.row], image)
+                continue
+            rows.append(sample.row)
+            batch.append(image)
+            if len(batch) == self.batch:
+                yield rows, batch
+                rows, batch = [], []
+        if batch:
+            yield rows, batch
+
+    def read_ahead(
+        self, images: ShardImages, samples: Iterable[StoredSample]
+    ) -> Iterator[torch.Tensor | str]:
+        """Yield each image or the reason why there is none; two batches ahead of their use."""
+        return prefetch(images.try_read, samples, threads=self.decode_threads, ahead=2 * self.batch)

@@ -1,0 +1,96 @@
+"""A stage of caching: which arrays, by which teacher, filled how."""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import torch
+
+from pipelines.engine.work import UnitReport, WorkUnit
+from pipelines.jobs.finish_split import Budget
+from pipelines.jobs.unit_writer import UnitWriter, open_unit
+from pipelines.store.arrays import FeatureArray
+from pipelines.store.commits import is_committed
+from pipelines.store.splits import Split
+from pipelines.teachers.base import Teacher, TeacherOptions
+from pipelines.teachers.load import load_teacher
+
+_TORCH_THREADS = 1
+"""Sums over several threads may depend on their number; more cores are used by more workers."""
+
+
+class Encoder(Protocol):
+    """Computes the features of one shard. Frozen and picklable; it holds settings only."""
+
+    def encode(self, teacher: Teacher, split: Split, shard: int, writer: UnitWriter) -> None:
+        """Put or quarantine every row that the writer misses.
+
+        What is batched together must be a function of the shard alone: features depend on it in
+        their last bits.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FeatureStage:
+    """Fills shards of the arrays of one split, all of the same unit in one pass."""
+
+    name: str
+    split: Split
+    arrays: tuple[FeatureArray, ...]
+    """At least one; all of the same teacher."""
+    encoder: Encoder
+    load: Callable[[], Teacher]
+    """Returns the teacher, loaded once per process; see ``teacher_loader``."""
+    budget: Budget = field(default_factory=Budget)
+
+    @property
+    def units(self) -> list[WorkUnit]:
+        """One unit for each shard of the arrays."""
+        record = self.split.record
+        return [
+            WorkUnit(stage=self.name, dataset=record.dataset, split=record.split, shard=shard)
+            for shard in range(self.arrays[0].record.shards)
+        ]
+
+    def is_committed(self, unit: WorkUnit) -> bool:
+        """See ``Stage.is_committed``."""
+        return all(is_committed(array.store, array.folder, unit.shard) for array in self.arrays)
+
+    def run(self, unit: WorkUnit) -> UnitReport:
+        """See ``Stage.run``."""
+        teacher = self._teacher()
+        begun = time.perf_counter()
+        with open_unit(self.split, self.arrays, unit.shard, self.budget) as writer:
+            self.encoder.encode(teacher, self.split, unit.shard, writer)
+            commits = writer.publish(self.split, unit.shard)
+        return UnitReport(
+            unit=unit,
+            status="done",
+            rows=max((commit.rows for commit in commits), default=0),
+            quarantined=max((sum(commit.quarantined.values()) for commit in commits), default=0),
+            bytes=sum(file.bytes for commit in commits for file in commit.files),
+            seconds={**writer.busy.seconds, "wall": time.perf_counter() - begun},
+        )
+
+    def _teacher(self) -> Teacher:
+        torch.set_num_threads(_TORCH_THREADS)
+        teacher = self.load()
+        array = self.arrays[0]
+        # The libraries of this process may differ from those of the process that planned.
+        array.record.teacher.require_same(teacher.spec, f"{array.store.url}/{array.folder}")
+        return teacher
+
+
+def teacher_loader(name: str, options: TeacherOptions) -> Callable[[], Teacher]:
+    """Return a picklable function that loads this teacher once per process."""
+    return functools.partial(_loaded, name, options)
+
+
+@functools.lru_cache(maxsize=1)
+def _loaded(name: str, options: TeacherOptions) -> Teacher:
+    return load_teacher(name, options)

@@ -1,0 +1,103 @@
+"""Decode, forward and write at the same time, in bounded memory, and know what each step costs."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections import defaultdict, deque
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from types import TracebackType
+from typing import ParamSpec, Self, TypeVar
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+Arguments = ParamSpec("Arguments")
+
+
+def prefetch(
+    function: Callable[[Item], Result], items: Iterable[Item], *, threads: int, ahead: int
+) -> Generator[Result, None, None]:
+    """Yield ``function(item)`` in order, computed in threads up to ``ahead`` items early.
+
+    An error appears where its item's result would; closing the generator ends the threads.
+    """
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="prefetch")
+    waiting: deque[Future[Result]] = deque()
+    try:
+        for item in items:
+            waiting.append(pool.submit(function, item))
+            if len(waiting) > ahead:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+class Background:
+    """Runs calls in one thread, in order; the caller waits while ``ahead`` of them are unfinished.
+
+    An error of a call is raised by a later ``submit``, at the latest by the end of the block.
+    """
+
+    def __init__(self, ahead: int = 2) -> None:
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="background")
+        self._waiting: deque[Future[object]] = deque()
+        self._ahead = ahead
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            if error is None:
+                self.wait()
+        finally:
+            self._pool.shutdown(cancel_futures=True)
+
+    def submit(
+        self,
+        function: Callable[Arguments, object],
+        *args: Arguments.args,
+        **kwargs: Arguments.kwargs,
+    ) -> None:
+        """Run the call later."""
+        while len(self._waiting) >= self._ahead:
+            self._waiting.popleft().result()
+        self._waiting.append(self._pool.submit(function, *args, **kwargs))
+
+    def wait(self) -> None:
+        """Return when all calls are done."""
+        while self._waiting:
+            self._waiting.popleft().result()
+
+
+class BusyTime:
+    """Sums the seconds that threads spend in named steps."""
+
+    def __init__(self) -> None:
+        self._seconds: defaultdict[str, float] = defaultdict(float)
+        self._lock = threading.Lock()
+
+    @contextlib.contextmanager
+    def measure(self, step: str) -> Iterator[None]:
+        """Count the time of the block as work on ``step``."""
+        begun = time.perf_counter()
+        try:
+            yield
+        finally:
+            spent = time.perf_counter() - begun
+            with self._lock:
+                self._seconds[step] += spent
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        """Seconds by step."""
+        return dict(self._seconds)

@@ -1,0 +1,158 @@
+"""The output of one unit: shards of several arrays, encoded and written behind the forward pass."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from pipelines.jobs.feature_shards import FeatureShard
+from pipelines.jobs.finish_split import Budget
+from pipelines.jobs.overlap import Background, BusyTime
+from pipelines.store.arrays import FeatureArray
+from pipelines.store.commits import is_committed, read_commit
+from pipelines.store.layout import annotations_key, split_folder
+from pipelines.store.rows import expected_rows
+from pipelines.store.splits import Split
+from pipelines.teachers.base import Features
+from schemas.errors import BudgetError, DataError, IntegrityError
+from schemas.features import RowKind
+from schemas.manifests import CommitRecord, FileRecord
+
+
+class UnitWriter:
+    """Takes features and reasons from an encoder; ``publish`` makes all of it visible.
+
+    Rows are numbers in the shard. One writer thread keeps at most two batches waiting.
+    """
+
+    def __init__(
+        self, shards: Sequence[FeatureShard], budget: Budget, background: Background
+    ) -> None:
+        self.busy = BusyTime()
+        self._shards, self._budget, self._background = shards, budget, background
+        self._failed: dict[RowKind, dict[int, str]] = {}
+
+    def missing(self, kind: RowKind) -> list[int]:
+        """Return the rows that some array of the kind still lacks; none when there is no array."""
+        self._background.wait()
+        rows: set[int] = set()
+        return sorted(rows.union(*(shard.missing for shard in self._of_kind(kind))))
+
+    def put(self, rows: Sequence[int], features: Features) -> None:
+        """Write ``features[name][i]`` as row ``rows[i]``; quarantine what cannot be stored.
+
+        The arrays must not change afterwards: they are written later.
+        """
+        self._background.submit(self._write, list(rows), features)
+
+    def leave_out(self, kind: RowKind, rows: Iterable[int], reason: str) -> None:
+        """Record rows that an earlier step or another row made impossible."""
+        for row in rows:
+            for shard in self._of_kind(kind):
+                shard.quarantine(row, reason)
+
+    def quarantine(self, kind: RowKind, rows: Sequence[int], reason: str) -> None:
+        """Record rows that failed here, from one cause: it counts as one row.
+
+        Raises
+        ------
+        BudgetError
+            More rows of this kind failed than are allowed.
+        """
+        self.leave_out(kind, rows, reason)
+        if rows:
+            self._count(kind, rows[0], reason)
+
+    def publish(self, split: Split, shard: int) -> list[CommitRecord]:
+        """Publish all shards of the unit, after the last row is written."""
+        self._background.wait()
+        for output in self._shards:
+            if output.missing:
+                raise IntegrityError(
+                    f"shard {shard} of {output.array.folder} is not complete",
+                    expected=f"{output.rows} rows, computed or quarantined",
+                    got=f"no row {min(output.missing)} and {len(output.missing) - 1} others",
+                )
+        with self.busy.measure("publish"):
+            return [
+                output.publish(_inputs(split, output.array.feature.rows, shard))
+                for output in self._shards
+            ]
+
+    def _of_kind(self, kind: RowKind) -> Iterator[FeatureShard]:
+        return (shard for shard in self._shards if shard.array.feature.rows == kind)
+
+    def _write(self, rows: list[int], features: Features) -> None:
+        for shard in self._shards:
+            values = features.get(shard.array.feature.name)
+            if values is None:
+                continue
+            for row, value in zip(rows, values, strict=True):
+                try:
+                    with self.busy.measure("encode"):
+                        stored = shard.array.encode(value, f"row {row}")
+                except DataError as error:
+                    reason = f"unstorable: {error}"
+                    shard.quarantine(row, reason)
+                    self._count(shard.array.feature.rows, row, reason)
+                else:
+                    with self.busy.measure("write"):
+                        shard.write(row, stored)
+
+    def _count(self, kind: RowKind, row: int, reason: str) -> None:
+        failed = self._failed.setdefault(kind, {})
+        failed.setdefault(row, reason)
+        rows = max(shard.rows for shard in self._of_kind(kind))
+        allowed = _allowed(self._budget, rows)
+        if len(failed) > allowed:
+            listed = "; ".join(f"row {row}, {reason}" for row, reason in list(failed.items())[:3])
+            raise BudgetError(
+                f"{len(failed)} of {rows} rows of one shard ({kind}) failed: {listed}",
+                expected=f"{allowed} at most",
+                fix="Repair the source, or allow more by --max-quarantined.",
+            )
+
+
+@contextlib.contextmanager
+def open_unit(
+    split: Split, arrays: Iterable[FeatureArray], shard: int, budget: Budget
+) -> Iterator[UnitWriter]:
+    """Open the shards of those arrays that are not complete; nothing is visible before ``publish``.
+
+    Raises
+    ------
+    IdentityError
+        An array exists with another shape, or was made from another normalization.
+    """
+    with contextlib.ExitStack() as stack:
+        shards = []
+        names: dict[RowKind, list[dict[str, Any]]] = {}
+        for array in arrays:
+            if is_committed(array.store, array.folder, shard):
+                continue
+            array.create()
+            target = stack.enter_context(array.stage_shard(shard))
+            kind = array.feature.rows
+            if kind not in names:
+                names[kind] = expected_rows(split, array.record, shard)
+            shards.append(FeatureShard(array, shard, target, names[kind]))
+        # Entered last, ended first: its thread must be done before the files close.
+        background = stack.enter_context(Background())
+        yield UnitWriter(shards, budget, background)
+
+
+def _allowed(budget: Budget, rows: int) -> int:
+    """Return how many rows of one shard may fail: a share allows one, or small shards had none."""
+    share_of_a_row = budget.rows is None and budget.share > 0
+    return max(budget.allowed(rows), int(share_of_a_row))
+
+
+def _inputs(split: Split, kind: RowKind, shard: int) -> tuple[FileRecord, ...]:
+    """Return the normalized files that a shard of such rows is computed from."""
+    dataset, name = split.record.dataset, split.record.split
+    if kind == "phrase":
+        return split.record.files
+    files = read_commit(split.store, split_folder(dataset, name), shard).files
+    annotations = annotations_key(dataset, name, shard)
+    return tuple(file for file in files if kind == "object_frame" or file.key != annotations)

@@ -1,0 +1,41 @@
+"""What each row of a feature array is, according to the split that the array follows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pipelines.store.splits import Split
+from schemas.manifests import ArrayRecord
+from schemas.videos import object_frames
+
+
+def expected_rows(split: Split, record: ArrayRecord, shard: int) -> list[dict[str, Any]]:
+    """Return the rows of a shard in order, by the columns of ``FEATURE_ROWS`` that name them."""
+    first = shard * record.rows_per_shard
+    return [{"row": row, **named} for row, named in enumerate(_names(split, record, shard), first)]
+
+
+def _names(split: Split, record: ArrayRecord, shard: int) -> list[dict[str, Any]]:
+    if record.feature.rows == "phrase":
+        first = shard * record.rows_per_shard
+        phrases = split.phrases[first : first + record.rows_per_shard]
+        return [{"phrase": phrase} for phrase in phrases]
+    if record.feature.rows == "object_frame":
+        return _object_frames(split, shard)
+    return [
+        {"key": sample.key, "clip": sample.clip, "frame": sample.frame}
+        for sample in split.samples(shard)
+    ]
+
+
+def _object_frames(split: Split, shard: int) -> list[dict[str, Any]]:
+    return [
+        {
+            "key": clip.frames[row.frame].key,
+            "clip": row.clip,
+            "frame": row.frame,
+            "object_id": row.object_id,
+        }
+        for clip in split.clips(shard)
+        for row in object_frames(clip.clip, len(clip.frames), clip.prompts)
+    ]

@@ -1,0 +1,66 @@
+"""The tiny teacher, with faults planted into its forward pass."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from pipelines.teachers.base import Features, Teacher, TrackedFrame
+from schemas.features import FeatureSpec, TeacherSpec
+from schemas.videos import Prompt
+from tests.jobs.normalized_split import load_tiny
+
+Fault = Callable[[torch.Tensor], None]
+"""Called with each batch of images."""
+
+
+class MisbehavingTeacher:
+    def __init__(self, fault: Fault, nan_in: int | None = None) -> None:
+        self._teacher: Teacher = load_tiny()
+        self._fault = fault
+        self._nan_in = nan_in
+        self._images = 0
+
+    @property
+    def spec(self) -> TeacherSpec:
+        return self._teacher.spec
+
+    def feature(self, name: str, codec: str | None = None) -> FeatureSpec:
+        return self._teacher.feature(name, codec)
+
+    def encode_images(self, batch_BCHW: torch.Tensor) -> Features:
+        self._fault(batch_BCHW)
+        features = self._teacher.encode_images(batch_BCHW)
+        first, self._images = self._images, self._images + len(batch_BCHW)
+        if self._nan_in is not None and first <= self._nan_in < self._images:
+            features["image.trunk"][self._nan_in - first, 3, 2, 1] = np.nan
+        return features
+
+    def encode_text(self, phrases: Sequence[str]) -> Features:
+        if any(phrase == "thing 2" for phrase in phrases):
+            raise RuntimeError("no such thing")
+        return self._teacher.encode_text(phrases)
+
+    def track(
+        self, frames: Iterable[torch.Tensor], frame_count: int, prompts: Sequence[Prompt]
+    ) -> Iterator[TrackedFrame]:
+        for frame in self._teacher.track(frames, frame_count, prompts):
+            self._fault(torch.tensor(frame.frame))
+            yield frame
+
+
+def load_killer(marker: Path) -> Teacher:
+    """Return a teacher that kills its process in the middle of a unit, once."""
+    return MisbehavingTeacher(partial(_kill_once, marker))
+
+
+def _kill_once(marker: Path, batch: torch.Tensor) -> None:
+    if batch.ndim == 4 and len(batch) < 3 and not marker.exists():
+        marker.touch()
+        os.kill(os.getpid(), signal.SIGKILL)

@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pytest
+import typer
+from rich.console import Console
+from typer.testing import CliRunner, Result
+
+from pipelines.cli import cache
+from pipelines.cli.progress import open_progress
+from pipelines.engine.work import Failure, UnitReport
+from schemas.errors import StorageError, UnknownNameError, UsageError
+from tests.engine.stages import make_units
+from tests.jobs import normalized_split as made
+
+
+def invoke(root: Path, *arguments: str) -> Result:
+    app = typer.Typer()
+    app.callback()(lambda: None)
+    cache.register(app)
+    command = ["cache", "made-up", "--root", str(root), "--teacher", "tiny", "--device", "cpu"]
+    return CliRunner().invoke(app, [*command, *arguments])
+
+
+def test_it_says_what_it_will_do_and_what_it_did(tmp_path: Path) -> None:
+    made.normalize(tmp_path, made.Stills())
+    result = invoke(tmp_path)
+    assert result.exit_code == 0, result.output
+    for text in (
+        f"Sam3VideoModel {made.load_tiny().spec.digest}, float32",
+        "64x16x16",
+        "no memory features: the split has no tracked objects",
+        "made-up/stills image: 3 of 3 shards",
+        "10, 1 of them quarantined",
+        "busy: forward",
+    ):
+        assert text in result.output
+    assert result.output.index("to write") < result.output.index("3 of 3 shards")
+
+
+def test_the_same_command_resumes_and_then_has_nothing_to_do(tmp_path: Path) -> None:
+    made.normalize(tmp_path, made.Stills())
+    assert invoke(tmp_path, "--features", "image", "--slice", "0/2").exit_code == 0
+    result = invoke(tmp_path, "--features", "image")
+    assert "made-up/stills image: 1 of 1 shards" in result.output
+    before = made.tree(tmp_path)
+    result = invoke(tmp_path, "--features", "image")
+    assert "made-up/stills image: complete" in result.output
+    assert made.tree(tmp_path) == before
+
+
+def test_failed_units_are_named_and_exit_1(tmp_path: Path) -> None:
+    split = made.normalize(tmp_path, made.Stills())
+    for row in (0, 1, 2):
+        made.damage_image(split, 0, row)
+    result = invoke(tmp_path, "--features", "image,text")
+    assert result.exit_code == 1
+    assert "failed image/made-up/stills/00000 (data)" in result.output
+    assert "failed image/made-up/stills/00000, data: 2 of 4 rows" in result.output
+    assert "2 done, 0 by others, 1 failed" in result.output
+    # Other stages go on.
+    assert "made-up/stills text: 1 of 1 shards" in result.output
+    result = invoke(tmp_path, "--features", "image", "--max-quarantined", "3")
+    assert result.exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "text"),
+    [
+        (("--features", "imagine"), UnknownNameError, "Did you mean image"),
+        (("--split", "still"), UnknownNameError, "Did you mean stills"),
+        (("--teacher", "tinny"), UnknownNameError, "Did you mean tiny"),
+        (("--slice", "3/2"), UsageError, "i/n"),
+        (("--executor", "local", "--workers", "2"), UsageError, "one worker"),
+        (("--address", "auto", "--device", "auto"), UsageError, "Add --device"),
+    ],
+)
+def test_wrong_usage(
+    tmp_path: Path, arguments: tuple[str, ...], error: type[Exception], text: str
+) -> None:
+    made.normalize(tmp_path, made.Stills(count=1))
+    result = invoke(tmp_path, *arguments)
+    assert isinstance(result.exception, error)
+    assert text in str(result.exception)
+
+
+def test_what_does_not_fit_is_not_begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made.normalize(tmp_path, made.Stills())
+    monkeypatch.setattr("pipelines.jobs.cache.free_bytes", lambda _folder: 1000)
+    result = invoke(tmp_path, "--features", "image")
+    assert isinstance(result.exception, StorageError)
+    assert not Path(tmp_path, "features").exists()
+    assert invoke(tmp_path, "--features", "image", "--force").exit_code == 0
+
+
+def test_a_terminal_gets_one_bar() -> None:
+    screen = io.StringIO()
+    console = Console(file=screen, force_terminal=True, width=120, highlight=False)
+    first, second = make_units(2)
+    with open_progress(console, "coco/val2017 image", 2) as listener:
+        listener.unit_finished(UnitReport(unit=first, status="done", rows=64))
+        listener.unit_failed(Failure(unit=second, kind="code", error="[red]x"))
+    shown = screen.getvalue()
+    assert "2/2" in shown
+    assert "rows/s, 1 failed" in shown
+    assert f"failed {second.id} (code)" in shown
