@@ -63,6 +63,7 @@ PHRASES = pa.schema(
 
 FEATURE_ROWS = pa.schema(
     [
+        # Of the array: shard * rows_per_shard + row in the shard.
         pa.field("row", pa.int64(), nullable=False),
         pa.field("key", pa.string()),
         pa.field("clip", pa.string()),

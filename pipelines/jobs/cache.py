@@ -20,7 +20,7 @@ from pipelines.store.arrays import FeatureArray
 from pipelines.store.commits import committed_shards
 from pipelines.store.local import LocalObjectStore
 from pipelines.store.objects import ObjectStore
-from pipelines.store.shard_file import CHECKSUM_BYTES, index_bytes
+from pipelines.store.shard_file import index_bytes, row_bytes
 from pipelines.store.splits import Split
 from pipelines.teachers.base import Teacher
 from schemas.errors import IncompleteError, StorageError, UsageError
@@ -279,6 +279,6 @@ def _planned(split: Split, array: FeatureArray, planned: PlannedStage) -> Planne
         rows=rows,
         shards=record.shards,
         shards_left=len(left),
-        bytes_left=rows_left * (feature.item_bytes + CHECKSUM_BYTES)
+        bytes_left=rows_left * (row_bytes(feature.item_bytes))
         + len(left) * index_bytes(record.rows_per_shard),
     )

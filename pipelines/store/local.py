@@ -12,8 +12,8 @@ from typing import IO
 from pipelines.store.objects import Buffer, StagedFile, after, storage_errors
 from schemas.errors import UsageError
 
-# Half of a common second-level cache: a system call per block is 1 % of copying it.
-_BLOCK_BYTES = 512 << 10
+# Fits a common second-level cache; the best of 256 KiB to 20 MiB (benchmarks/bench_store.py).
+_BLOCK_BYTES = 1 << 20
 
 
 class LocalObjectStore:

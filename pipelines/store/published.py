@@ -2,11 +2,38 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from pipelines.store import layout
 from pipelines.store.objects import ObjectStore
-from schemas.errors import IncompleteError, UsageError
+from schemas.errors import IncompleteError, IntegrityError, UsageError
 from schemas.ids import digest_bytes, nearest_name, parse_json
-from schemas.manifests import Manifest
+from schemas.manifests import (
+    ArrayRecord,
+    Manifest,
+    ManifestFeature,
+    ManifestSplit,
+    PartRecord,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PublishedManifest:
+    """One version of a manifest, as it is stored."""
+
+    key: str
+    version: int
+    digest: str
+    """blake3 of the stored JSON."""
+    manifest: Manifest
+
+    @property
+    def reference(self) -> str:
+        """``name@version``, which opens this very manifest."""
+        return f"{self.manifest.name}@{self.version}"
 
 
 def manifest_names(store: ObjectStore) -> list[str]:
@@ -24,8 +51,8 @@ def manifest_versions(store: ObjectStore, name: str) -> list[int]:
     return sorted(int(stem) for stem in stems if stem.isdigit())
 
 
-def open_manifest(store: ObjectStore, reference: str) -> tuple[Manifest, str]:
-    """Open ``name`` (its latest version) or ``name@version``; return it and its digest.
+def find_manifest(store: ObjectStore, reference: str) -> PublishedManifest:
+    """Open ``name`` (its latest version) or ``name@version``.
 
     Raises
     ------
@@ -50,4 +77,47 @@ def open_manifest(store: ObjectStore, reference: str) -> tuple[Manifest, str]:
         raise UsageError(f"manifest {name} has no version {number}", expected=f"one of {versions}")
     key = layout.manifest_key(name, number)
     body = store.get(key)
-    return parse_json(body, Manifest, key), digest_bytes(body)
+    return PublishedManifest(
+        key=key,
+        version=number,
+        digest=digest_bytes(body),
+        manifest=parse_json(body, Manifest, key),
+    )
+
+
+def open_manifest(store: ObjectStore, reference: str) -> tuple[Manifest, str]:
+    """Return the manifest and its digest; see ``find_manifest``."""
+    found = find_manifest(store, reference)
+    return found.manifest, found.digest
+
+
+def read_part(store: ObjectStore, part: PartRecord) -> pa.Table:
+    """Return the table of a product's files: columns ``SHARD_FILES``.
+
+    Raises
+    ------
+    IntegrityError
+        The table is not the one that the manifest names.
+    """
+    body = store.get(part.file.key)
+    if digest_bytes(body) != part.file.blake3:
+        raise IntegrityError(
+            f"{part.file.key} has changed since it was published",
+            expected=f"blake3 {part.file.blake3[:16]}",
+            got=f"blake3 {digest_bytes(body)[:16]}",
+            fix="Restore the file, or publish under another name.",
+        )
+    return pq.read_table(pa.BufferReader(body))
+
+
+def array_record(manifest: Manifest, split: ManifestSplit, feature: ManifestFeature) -> ArrayRecord:
+    """Return the identity of a published array; its zarr.json says the same."""
+    return ArrayRecord(
+        dataset=split.split.dataset,
+        split=split.split.split,
+        split_digest=split.split_file.blake3,
+        feature=feature.feature,
+        teacher=manifest.teachers[feature.teacher],
+        shards=feature.part.shards,
+        rows_per_shard=feature.rows_per_shard,
+    )

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from pipelines.store.arrays import FeatureArray, zarr_metadata
 from pipelines.store.commits import hash_file
+from pipelines.store.shard_file import index_bytes, row_bytes
 from schemas.codec import CODECS, get_codec
 from schemas.errors import DataError, IdentityError, IntegrityError
 from tests.store.arrays import make_array, write_rows
@@ -69,6 +70,21 @@ def test_we_read_what_zarr_wrote(
     theirs[4:8] = values
     rows = [4 + slot for slot in slots]
     assert np.array_equal(array.read(rows), values[slots].astype(np.float32))
+
+
+def test_large_rows_start_at_pages_and_zarr_does_not_mind(tmp_path: Path) -> None:
+    array = make_array(tmp_path, (256, 512))
+    rows = random_rows((256, 512), [3, 1], "float16")
+    record = write_rows(array, 0, rows)
+    assert record.bytes <= 2 * row_bytes(array.feature.item_bytes) + index_bytes(4)
+    body = (tmp_path / record.key).read_bytes()
+    index = np.frombuffer(body[-index_bytes(4) : -4], "<u8").reshape(4, 2)
+    assert index[[3, 1], 0].tolist() == [0, 266_240]
+    assert not any(body[256 * 1024 + 4 : 266_240])
+    stored = zarr.open_array(tmp_path / array.folder, mode="r")
+    for row, values in rows.items():
+        assert np.array_equal(np.asarray(stored[row]), values.astype(np.float16))
+        assert np.array_equal(array.read([row])[0], values.astype(np.float16).astype(np.float32))
 
 
 def test_record_names_the_bytes_on_disk(tmp_path: Path) -> None:

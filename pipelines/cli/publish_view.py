@@ -1,0 +1,147 @@
+"""What `samdistill publish`, `verify` and `inspect` show; fits into 80 columns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Self
+
+from rich import box
+from rich.console import Console
+from rich.filesize import decimal
+from rich.progress import Progress
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from pipelines.jobs.audit import Comparison
+    from pipelines.report.summary import ManifestSummary
+    from pipelines.store.findings import Finding
+    from pipelines.store.published import PublishedManifest
+    from pipelines.store.verify import Verification
+
+
+def open_console() -> Console:
+    """Return a console that leaves keys and paths as they are."""
+    return Console(highlight=False, markup=False, soft_wrap=True)
+
+
+def show_published(published: PublishedManifest) -> None:
+    """Print which version a manifest has, and what it names."""
+    console = open_console()
+    manifest = published.manifest
+    console.print(f"{published.reference}  blake3 {published.digest}")
+    for digest, spec in manifest.teachers.items():
+        console.print(f"teacher {digest}  {spec.architecture}, weights {spec.weights[:12]}")
+    for split in manifest.splits:
+        console.print(f"\n{split.split.dataset}/{split.split.split}", style="bold")
+        table = _table("product", "row", "codec", "rows", "shards", "bytes")
+        stored = decimal(split.part.data_bytes)
+        table.add_row("images", "", "", str(split.part.rows), str(split.part.shards), stored)
+        for feature in split.features:
+            table.add_row(
+                feature.feature.array_name,
+                _shape(feature.feature.item_shape),
+                feature.feature.codec,
+                str(feature.part.rows),
+                str(feature.part.shards),
+                decimal(feature.part.data_bytes),
+            )
+        console.print(table)
+
+
+def show_summary(summary: ManifestSummary) -> None:
+    """Print what a manifest holds, in numbers."""
+    console = open_console()
+    console.print(f"{summary.name}@{summary.version}  blake3 {summary.digest}")
+    for digest, spec in summary.teachers.items():
+        console.print(f"teacher {digest}  {spec.architecture}, weights {spec.weights[:12]}")
+    for split in summary.splits:
+        console.print(f"\n{split.dataset}/{split.split}", style="bold")
+        counts = ", ".join(f"{name.replace('_', ' ')} {n}" for name, n in split.counts.items() if n)
+        console.print(f"{counts}, phrases {split.phrases}")
+        for found in split.quarantined:
+            console.print(
+                f"quarantined {found.count}: {found.reason} ({', '.join(found.keys[:3])})"
+            )
+        table = _table("product", "row", "codec", "rows", "left out", "bytes")
+        table.add_row("images", "", "", str(split.rows), "", decimal(split.bytes))
+        for feature in split.features:
+            table.add_row(
+                feature.feature.array_name,
+                _shape(feature.feature.item_shape),
+                feature.feature.codec,
+                str(feature.rows),
+                str(sum(feature.quarantined.values())),
+                decimal(feature.bytes),
+            )
+        console.print(table)
+
+
+def show_findings(findings: Iterable[Finding]) -> None:
+    """Print each finding on a line of its own."""
+    console = open_console()
+    for finding in findings:
+        console.print(str(finding))
+
+
+def show_verification(reference: str, found: Verification, *, deep: bool) -> None:
+    """Print what was looked at."""
+    rows = f", {found.rows} rows" if deep else " (names and sizes; --deep reads them)"
+    open_console().print(
+        f"{reference}: {len(found.findings)} findings in {found.files} files, "
+        f"{decimal(found.bytes)}{rows}"
+    )
+
+
+def show_comparisons(comparisons: Sequence[Comparison]) -> None:
+    """Print the worst agreement of each array with the live teacher."""
+    arrays: dict[tuple[str, str], list[Comparison]] = {}
+    for item in comparisons:
+        arrays.setdefault((item.split, item.feature), []).append(item)
+    console = open_console()
+    for name in dict.fromkeys(split for split, _ in arrays):
+        console.print(f"\n{name}", style="bold")
+        table = _table("recomputed", "rows", "least cosine", "difference", "allowed")
+        for (split, feature), items in arrays.items():
+            if split == name:
+                table.add_row(
+                    feature,
+                    str(len(items)),
+                    f"{min(item.cosine for item in items):.6f}",
+                    f"{max(item.difference for item in items):.1e}",
+                    f"{items[0].tolerance:.1e}",
+                )
+        console.print(table)
+
+
+class VerifyProgress:
+    """A bar while checks run, on a terminal only."""
+
+    def __init__(self) -> None:
+        self._bar = Progress(console=Console(stderr=True), transient=True)
+        self._task = self._bar.add_task("checks", total=None)
+
+    def __enter__(self) -> Self:
+        if self._bar.console.is_terminal:
+            self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def __call__(self, done: int, total: int) -> None:
+        """Hear that a check is complete."""
+        self._bar.update(self._task, completed=done, total=total)
+
+
+def _table(*headings: str) -> Table:
+    """Return a table whose last three columns are numbers."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for heading in headings[:-3]:
+        table.add_column(heading, overflow="fold")
+    for heading in headings[-3:]:
+        table.add_column(heading, justify="right", no_wrap=True)
+    return table
+
+
+def _shape(item_shape: tuple[int, ...]) -> str:
+    return "x".join(map(str, item_shape)) or "1"

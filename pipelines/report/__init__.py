@@ -1,0 +1,1 @@
+"""The page that shows what a manifest holds, as one HTML file."""

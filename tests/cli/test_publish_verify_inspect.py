@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner, Result
+
+from pipelines.cli import inspect, publish, verify
+from pipelines.store import layout
+from pipelines.store.local import LocalObjectStore
+from pipelines.teachers.base import TeacherOptions
+from pipelines.teachers.load import load_teacher
+from schemas.errors import IdentityError
+from tests.jobs.colour_teacher import ColourTeacher
+from tests.jobs.sample_root import CLIPS, STILLS, build_root, cache, clips, normalize, stills
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    build_root(LocalObjectStore(tmp_path / "root"), ColourTeacher())
+    return tmp_path / "root"
+
+
+def run(root: Path, *arguments: str) -> Result:
+    app = typer.Typer()
+    for module in (publish, verify, inspect):
+        module.register(app)
+    return CliRunner().invoke(app, [*arguments, "--root", str(root)])
+
+
+def test_publish_shows_version_digest_and_products(root: Path) -> None:
+    shown = run(root, "publish", "all")
+    assert shown.exit_code == 0
+    assert "all@1  blake3 " in shown.output
+    for word in ("album/val", "camera/val", "image.trunk", "24x36x36", "memory.object_score"):
+        assert word in shown.output
+    assert run(root, "publish", "all").output == shown.output
+
+
+def test_publish_takes_a_choice(root: Path) -> None:
+    shown = run(
+        root, "publish", "some", "--dataset", "camera", "--feature", "image.trunk",
+        "--teacher", ColourTeacher().spec.digest,
+    )  # fmt: skip
+    assert shown.exit_code == 0
+    assert "camera/val" in shown.output
+    assert "album" not in shown.output
+    assert "memory" not in shown.output
+
+
+def test_verify_exits_1_with_a_line_for_each_finding(root: Path) -> None:
+    run(root, "publish", "all")
+    sound = run(root, "verify", "all", "--deep")
+    assert (sound.exit_code, "0 findings" in sound.output) == (0, True)
+    key = layout.media_key(*STILLS, 0)
+    (root / key).unlink()
+    damaged = run(root, "verify", "all@1")
+    assert damaged.exit_code == 1
+    assert f"{key}: missing; expected" in damaged.output
+    assert "1 findings" in damaged.output
+
+
+def test_verify_recomputes_with_the_live_teacher(tmp_path: Path) -> None:
+    root = tmp_path / "tiny"
+    store = LocalObjectStore(root)
+    teacher = load_teacher("tiny", TeacherOptions())
+    cache(normalize(store, STILLS, [stills()[:2]]), teacher)
+    cache(normalize(store, CLIPS, clips(1, 2), "video"), teacher)
+    run(root, "publish", "all")
+    shown = run(root, "verify", "all", "--recompute", "1", "--teacher", "tiny")
+    assert shown.exit_code == 0, shown.output
+    for word in ("image.trunk", "text.tokens", "memory.maskmem"):
+        assert word in shown.output
+
+
+def test_verify_refuses_another_teacher(root: Path) -> None:
+    run(root, "publish", "all")
+    shown = run(root, "verify", "all", "--recompute", "1", "--teacher", "tiny")
+    assert isinstance(shown.exception, IdentityError)
+    assert "architecture: 'ColourTeacher' != 'Sam3VideoModel'" in str(shown.exception)
+
+
+def test_inspect_shows_numbers_json_and_a_page(root: Path, tmp_path: Path) -> None:
+    run(root, "publish", "all")
+    page = tmp_path / "page.html"
+    shown = run(root, "inspect", "all", "--out", str(page), "--samples", "2")
+    assert shown.exit_code == 0
+    assert "quarantined 1: undecodable (coins)" in shown.output
+    assert page.read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
+    numbers = json.loads(run(root, "inspect", "all", "--json").output)
+    assert [split["dataset"] for split in numbers["splits"]] == ["album", "camera"]
