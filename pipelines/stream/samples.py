@@ -85,7 +85,7 @@ def build_index(
             got=f"{sum(rows for _, rows in shards)} rows in {len(tables)} shards, all quarantined"
             if tables
             else "no shard that is published with all features",
-            fix="`samdistill inspect` lists the reasons; cache more of the split and publish again.",
+            fix="`samdistill inspect` lists the reasons; cache more and publish again.",
         )
     return _concatenate(columns)
 
