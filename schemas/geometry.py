@@ -7,6 +7,8 @@ import math
 from schemas.errors import DataError
 
 Box = tuple[float, float, float, float]
+Point = tuple[float, float]
+"""``(x, y)`` in pixels."""
 
 
 def box_from_xywh(xywh: object, where: str) -> Box:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from schemas.geometry import Box
+from schemas.geometry import Box, Point
 from schemas.masks import MaskRLE
 
-MediaKind = Literal["image", "video"]
+MediaKind = Literal["image", "video", "text"]
+"""``text``: a split of phrases, without images."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +29,14 @@ class Annotation:
     """One region over many objects: never a target for a single instance."""
     exhaustive: bool | None = None
     """Whether all objects of this category on this image are annotated; None when unknown."""
+    predicted_iou: float | None = None
+    """The annotating model's own estimate of the mask's quality (SA-1B)."""
+    stability: float | None = None
+    """IoU of the mask with itself under another threshold (SA-1B)."""
+    points: tuple[Point, ...] = ()
+    """Points that prompted the annotating model, in pixels (SA-1B)."""
+    crop_box: Box | None = None
+    """Part of the image that the annotating model saw (SA-1B)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +64,10 @@ class Sample:
     """Position in the clip, from 0."""
     annotations: tuple[Annotation, ...] = ()
     captions: tuple[str, ...] = ()
+    negatives: tuple[str, ...] = ()
+    """Phrases of which it is known that nothing on this image fits them (LVIS, SA-Co)."""
+    not_exhaustive: tuple[str, ...] = ()
+    """Phrases of which more objects may be there than are annotated (LVIS)."""
     quarantine: str | None = None
     """Why this sample must not be used, as ``reason: detail``; None when it is sound."""
     void: MaskRLE | None = field(default=None)

@@ -10,6 +10,7 @@ from schemas.masks import MaskRLE
 
 _string_list = pa.list_(pa.string())
 _box = pa.list_(pa.float64(), 4)
+_point = pa.list_(pa.float64(), 2)
 _rle = pa.struct([("height", pa.int32()), ("width", pa.int32()), ("counts", pa.binary())])
 
 SAMPLES = pa.schema(
@@ -26,6 +27,9 @@ SAMPLES = pa.schema(
         pa.field("extension", pa.string(), nullable=False),
         pa.field("blake3", pa.string(), nullable=False),
         pa.field("captions", _string_list),
+        # Phrases that nothing on the image fits; phrases not annotated to the last object.
+        pa.field("negatives", _string_list),
+        pa.field("not_exhaustive", _string_list),
         pa.field("void", _rle),
         pa.field("archive", pa.string(), nullable=False),
         pa.field("member", pa.string(), nullable=False),
@@ -48,6 +52,10 @@ ANNOTATIONS = pa.schema(
         pa.field("area", pa.int64()),
         pa.field("is_crowd", pa.bool_(), nullable=False),
         pa.field("exhaustive", pa.bool_()),
+        pa.field("predicted_iou", pa.float64()),
+        pa.field("stability", pa.float64()),
+        pa.field("points_xy", pa.list_(_point)),
+        pa.field("crop_box_xyxy", _box),
     ]
 )
 

@@ -98,6 +98,8 @@ def _sample_row(sample: Sample, row: int, offset: int) -> Row:
         "extension": sample.extension,
         "blake3": digest_bytes(sample.encoded) if sample.encoded else "",
         "captions": list(sample.captions),
+        "negatives": list(sample.negatives),
+        "not_exhaustive": list(sample.not_exhaustive),
         "void": mask_cell(sample.void),
         "archive": sample.source.archive,
         "member": sample.source.member,
@@ -119,4 +121,8 @@ def _annotation_row(sample: Sample, annotation: Annotation, row: int, area: int 
         "area": area,
         "is_crowd": annotation.is_crowd,
         "exhaustive": annotation.exhaustive,
+        "predicted_iou": annotation.predicted_iou,
+        "stability": annotation.stability,
+        "points_xy": list(annotation.points),
+        "crop_box_xyxy": annotation.crop_box,
     }
