@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -16,8 +17,8 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from pipelines.engine.work import Executor
-    from pipelines.jobs.cache import CacheOptions, CachePlan
+    from pipelines.engine.work import Executor, RunReport
+    from pipelines.jobs.cache import CacheOptions, CachePlan, PlannedStage
     from pipelines.store.splits import Split
     from pipelines.teachers.base import TeacherOptions
 
@@ -207,20 +208,33 @@ def _plan(
 
 def _run(console: Console, plans: Sequence[CachePlan], place: _Place) -> bool:
     """Run all stages; say whether every unit is complete."""
-    from pipelines.cli import cache_view as view
-    from pipelines.cli.progress import open_progress
-
-    complete = True
-    for plan in plans:
-        for planned in plan.stages:
-            title, units = f"{plan.split.name} {planned.stage.name}", list(planned.units)
-            if not units:
-                console.print(f"{title}: complete")
-                continue
-            with open_progress(console, title, len(units)) as listener:
-                report = place.open().run(planned.stage, units, listener)
-            view.show_report(console, title, report, len(units))
-            complete &= report.done + report.skipped == len(units)
+    stages = [
+        (f"{plan.split.name} {planned.stage.name}", planned)
+        for plan in plans
+        for planned in plan.stages
+    ]
+    for title, planned in stages:
+        if not planned.units:
+            console.print(f"{title}: complete")
+    left = [(title, planned) for title, planned in stages if planned.units]
+    executor, complete = place.open(), True
+    with executor.session() if left else contextlib.nullcontext():
+        for title, planned in left:
+            report = _run_stage(console, title, planned, executor)
+            complete &= report.done + report.skipped == len(planned.units)
             if any(failure.kind == "storage" for failure in report.failures):
                 return False
     return complete
+
+
+def _run_stage(
+    console: Console, title: str, planned: PlannedStage, executor: Executor
+) -> RunReport:
+    from pipelines.cli import cache_view as view
+    from pipelines.cli.progress import open_progress
+
+    units = list(planned.units)
+    with open_progress(console, title, len(units)) as listener:
+        report = executor.run(planned.stage, units, listener)
+    view.show_report(console, title, report, len(units))
+    return report

@@ -13,7 +13,7 @@ from pipelines.engine.work import RunReport
 from pipelines.jobs.cache import CachePlan
 from schemas.features import TeacherSpec
 
-_STEPS = ("decode", "forward", "encode", "write", "publish", "wall")
+_STEPS = ("decode", "forward", "encode", "write", "publish")
 
 
 def show_teacher(console: Console, name: str, spec: TeacherSpec) -> None:
@@ -58,13 +58,12 @@ def show_report(console: Console, title: str, report: RunReport, units: int) -> 
         "bytes": decimal(sum(item.bytes for item in done)),
         "workers lost": str(report.lost_workers),
         "time": f"{report.seconds:.1f} s, {rows / max(report.seconds, 1e-9):.1f} rows/s",
+        "busy": ", ".join(f"{step} {report.total(step):.2f} s" for step in _STEPS),
     }
     table = Table.grid(padding=(0, 2))
     for name, text in facts.items():
         if text != "0":
             table.add_row(name, text)
-    for step in _STEPS:
-        table.add_row(f"busy: {step}", f"{report.total(step):.2f} s")
     console.print(title, style="bold")
     console.print(table)
     kinds = Counter(failure.kind for failure in report.failures)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 import traceback
 from dataclasses import dataclass
@@ -62,6 +63,10 @@ class Slice:
 
 class LocalExecutor:
     """Runs units one after another in this process."""
+
+    def session(self) -> contextlib.AbstractContextManager[None]:
+        """See ``Executor.session``: there is nothing to keep."""
+        return contextlib.nullcontext()
 
     def run(self, stage: Stage, units: list[WorkUnit], listener: Listener) -> RunReport:
         """See ``Executor.run``."""

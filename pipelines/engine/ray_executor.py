@@ -56,14 +56,14 @@ class RayExecutor:
         )
         lost = 0
         if units:
-            with self._runtime(), _Pool(self, stage, queue) as pool:
+            with self.session(), _Pool(self, stage, queue) as pool:
                 pool.drain()
                 lost = pool.lost
         return queue.report(lost_workers=lost, seconds=time.perf_counter() - begun)
 
     @contextlib.contextmanager
-    def _runtime(self) -> Iterator[None]:
-        """Connect to a running Ray, or run one for the time of the block."""
+    def session(self) -> Iterator[None]:
+        """Connect to a running Ray, or run one for the time of the block; see ``Executor``."""
         if ray.is_initialized():
             yield
             return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Literal, Protocol
 
 import msgspec
@@ -109,6 +110,10 @@ class Listener(Protocol):
 
 class Executor(Protocol):
     """Runs units through a stage."""
+
+    def session(self) -> contextlib.AbstractContextManager[None]:
+        """Keep what runs need (a Ray runtime) for all runs of the block; each can do without."""
+        ...
 
     def run(self, stage: Stage, units: list[WorkUnit], listener: Listener) -> RunReport:
         """Complete all units that can be completed; never raises for a unit that fails."""

@@ -34,7 +34,8 @@ def test_it_says_what_it_will_do_and_what_it_did(tmp_path: Path) -> None:
         "no memory features: the split has no tracked objects",
         "made-up/stills image: 3 of 3 shards",
         "10, 1 of them quarantined",
-        "busy: forward",
+        "busy    ",
+        "forward 0.",
     ):
         assert text in result.output
     assert result.output.index("to write") < result.output.index("3 of 3 shards")
