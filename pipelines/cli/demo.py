@@ -92,9 +92,22 @@ def _print_summary(summary: DemoSummary, root: str) -> None:
     table = Table(title="The demo", show_header=False, title_justify="left")
     table.add_column(style="bold")
     table.add_column()
-    for label, value in summary.lines():
+    for label, value in _lines(summary):
         table.add_row(label, value)
     console = Console()
     console.print()
     console.print(table)
     console.print(f"Look at it: {root}/demo.html", soft_wrap=True)
+
+
+def _lines(summary: DemoSummary) -> Iterator[tuple[str, str]]:
+    from rich.filesize import decimal
+
+    for name, data in summary.datasets.items():
+        counts = {what.replace("_", " "): count for what, count in sorted(data.counts.items())}
+        yield name, ", ".join(f"{count} {what}" for what, count in counts.items() if count)
+    for name, feature in summary.features.items():
+        yield name, f"{feature.rows} rows, {decimal(feature.bytes)}"
+    yield "student's loss", f"{summary.loss_first:.3f} -> {summary.loss_last:.3f}"
+    yield "time", f"{summary.seconds:.0f} s"
+    yield "peak memory", f"{decimal(summary.peak_memory_bytes)} in one process"

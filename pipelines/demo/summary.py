@@ -42,24 +42,6 @@ class DemoSummary(msgspec.Struct, frozen=True, kw_only=True):
     peak_memory_bytes: int
     """Largest resident memory of any single process of the demo."""
 
-    def lines(self) -> list[tuple[str, str]]:
-        """Return the table that ends the demo: labels and values."""
-        sets = [
-            (name, ", ".join(f"{count} {what}" for what, count in sorted(data.counts.items())))
-            for name, data in self.datasets.items()
-        ]
-        features = [
-            (name, f"{feature.rows} rows, {feature.bytes / 1e6:.1f} MB")
-            for name, feature in self.features.items()
-        ]
-        return [
-            *sets,
-            *features,
-            ("student's loss", f"{self.loss_first:.3f} -> {self.loss_last:.3f}"),
-            ("time", f"{self.seconds:.0f} s"),
-            ("peak memory", f"{self.peak_memory_bytes / 1e9:.1f} GB in one process"),
-        ]
-
 
 def summarize(root: Path, manifest: str, run: Path, seconds: float) -> DemoSummary:
     """Return the summary of a finished demo, and write it to ``demo.json`` of its root."""
