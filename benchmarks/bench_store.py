@@ -20,6 +20,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -244,12 +245,13 @@ class LitData:
                 yield batch["x"]
 
 
-LIBRARIES = {
-    "zarr-python": ZarrPython(),
-    "WebDataset": WebDataset(),
-    "MDS": MosaicStreaming(),
-    "LitData": LitData(),
+PEERS = {
+    "zarr-python": ("zarr", ZarrPython()),
+    "WebDataset": ("webdataset", WebDataset()),
+    "MDS": ("streaming", MosaicStreaming()),
+    "LitData": ("litdata", LitData()),
 }
+LIBRARIES = {name: peer for name, (module, peer) in PEERS.items() if find_spec(module)}
 DIRECT = {
     "plain file (limit)": Plain(),
     "samdistill": Ours(verify=True),
@@ -333,6 +335,8 @@ def report(
         [(name, f"{write[name]:.2f}", f"{read[name]:.2f}") for name in STORES],
     )
     print()
+    if missing := PEERS.keys() - LIBRARIES.keys():
+        print(f"Not installed here: {', '.join(sorted(missing))}; `make bench NAME=store` has all.")
     print_ratios(
         {
             "write_vs_raw": write["samdistill"] / write["plain file (limit)"],
