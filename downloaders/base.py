@@ -10,7 +10,14 @@ from typing import Literal, Protocol
 from schemas.ids import nearest_name
 from schemas.samples import MediaKind
 
-FileKind = Literal["zip", "gzip"]
+FileKind = Literal["zip", "gzip", "tar", "json", "parquet", "text", "part"]
+"""What the first bytes must look like. A ``tar`` may be gzipped whatever its name says; a ``part``
+is a further piece of a split file, which begins with any bytes but those of a web page."""
+_FEATURES: dict[MediaKind, tuple[str, ...]] = {
+    "image": ("image", "text"),
+    "video": ("image", "memory"),
+    "text": ("text",),
+}
 Progress = Callable[[int], None]
 """Called with the number of bytes of the file that are on disk so far."""
 
@@ -34,7 +41,8 @@ class RemoteFile:
     path: str
     """Where mirrors and folders have it, below their base; its last part is the name."""
     urls: tuple[str, ...]
-    """Mirrors in order of preference. All serve the same bytes."""
+    """Mirrors in order of preference. All serve the same bytes. Empty when only the user can bring
+    the file, or its link: see ``DatasetEntry.to_do``."""
     kind: FileKind
     splits: tuple[str, ...]
     """The splits that need this file."""
@@ -43,17 +51,23 @@ class RemoteFile:
     """``sha256:…`` or ``md5:…`` as published; None when nobody states one."""
     unpacked: Unpacked | None = None
     """None when only the archive itself can be used."""
+    dataset: str | None = None
+    """Data set in whose raw folder it lies; None for the one whose plan it is in."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SplitFacts:
-    """What the publisher says about a split. For people: nothing is checked against it."""
+    """What the publisher says about a split."""
 
     name: str
     images: int | None = None
     """Still images, or frames of all clips."""
     clips: int | None = None
     objects: int | None = None
+    records: int | None = None
+    """Of a text corpus: captions, or pairs of an image and a phrase."""
+    verified: bool = False
+    """Whether the counts are known to be those of the published files. Others are for people."""
     about: str = ""
     by_default: bool = True
     """Whether it is downloaded when no split is named."""
@@ -75,6 +89,15 @@ class DatasetEntry:
     """What the user has to do by hand first; empty when the links are open."""
     must_accept: bool = False
     """Whether the publisher requires that somebody agrees to the licence."""
+    features: tuple[str, ...] = ()
+    """What of ``samdistill cache --features`` suits it; empty for the usual of its media."""
+    needs_links: bool = False
+    """Whether the publisher hands out links by ``--links FILE`` only, each for a limited time."""
+
+    @property
+    def suitable_features(self) -> tuple[str, ...]:
+        """What is worth caching of it."""
+        return self.features or _FEATURES[self.media]
 
     def check_splits(self, names: Sequence[str]) -> tuple[str, ...]:
         """Return ``names`` without repeats, or the default splits when there are none.
@@ -93,12 +116,26 @@ class DatasetEntry:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DownloadContext:
+    """What a plan may depend on beside the splits."""
+
+    folder: Path | None = None
+    """``raw/<dataset>``: what earlier runs found there is to be had; None when nobody ran."""
+    links: Path | None = None
+    """``--links``: the list of signed links that the user got from the publisher."""
+    online: bool = False
+    """Whether the publisher may be asked which files there are."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DownloadPlan:
     """The files that the chosen splits need, in the order in which they are fetched."""
 
     entry: DatasetEntry
     splits: tuple[str, ...]
     files: tuple[RemoteFile, ...]
+    found: bool = False
+    """Whether the list of files comes from the user or the publisher, and is to be remembered."""
 
     @property
     def total_bytes(self) -> int:
@@ -153,6 +190,9 @@ class Fetcher(Protocol):
         ...
 
 
+NO_CONTEXT = DownloadContext()
+
+
 class Downloader(Protocol):
     """One data set: what it consists of, and how its files are brought."""
 
@@ -161,8 +201,11 @@ class Downloader(Protocol):
         """What a person should know."""
         ...
 
-    def plan(self, splits: Sequence[str]) -> DownloadPlan:
-        """Return the files of ``splits``, or of the default ones when empty, without any I/O."""
+    def plan(self, splits: Sequence[str], context: DownloadContext = NO_CONTEXT) -> DownloadPlan:
+        """Return the files of ``splits``, or of the default ones when empty.
+
+        Without a context there is no I/O.
+        """
         ...
 
     def fetch(self, request: FetchRequest, fetcher: Fetcher) -> Fetched:

@@ -10,7 +10,9 @@ from downloaders.file_list import FileListDownloader
 _MIRRORS = ("http://images.cocodataset.org", "https://s3.amazonaws.com/images.cocodataset.org")
 
 
-def _archive(path: str, top: str, size: int | None, checksum: str, *splits: str) -> RemoteFile:
+def _archive(
+    path: str, top: str, size: int | None, checksum: str | None, *splits: str
+) -> RemoteFile:
     return RemoteFile(
         name=path.rpartition("/")[2],
         path=path,
@@ -37,6 +39,8 @@ COCO = FileListDownloader(
             SplitFacts(name="val2017", images=5000, objects=36781),
             SplitFacts(name="test2017", images=40670, about="images only", by_default=False),
             SplitFacts(name="unlabeled2017", images=123403, about="images only", by_default=False),
+            SplitFacts(name="stuff_train2017", about="regions, not objects", by_default=False),
+            SplitFacts(name="stuff_val2017", about="regions, not objects", by_default=False),
         ),
         to_do="",
     ),
@@ -55,6 +59,7 @@ COCO = FileListDownloader(
             815585330,
             "sha256:4f7e2ccb2866ec5041993c9cf2a952bbed69647b115d0f74da7ce8f4bef82f05",
             "val2017",
+            "stuff_val2017",
         ),
         _archive(
             "zips/train2017.zip",
@@ -62,6 +67,15 @@ COCO = FileListDownloader(
             19336861798,
             "sha256:69a8bb58ea5f8f99d24875f21416de2e9ded3178e903f1f7603e283b9e06d929",
             "train2017",
+            "stuff_train2017",
+        ),
+        _archive(
+            "annotations/stuff_annotations_trainval2017.zip",
+            "annotations",
+            None,
+            None,
+            "stuff_train2017",
+            "stuff_val2017",
         ),
         _archive(
             "annotations/image_info_test2017.zip",

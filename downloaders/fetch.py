@@ -5,27 +5,47 @@ from __future__ import annotations
 import itertools
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
 from types import TracebackType
 from typing import Self
 
 from downloaders.base import Fetched, FetchRequest
 from downloaders.content import HEAD_BYTES, wrong_content, wrong_head
 from downloaders.disk import require_space
+from downloaders.expiry import link_expiry
+from downloaders.host_limits import HostLimits
 from downloaders.part_file import PartFile, PartState
+from downloaders.pieces import LARGE_BYTES, PIECE_BYTES, PieceError, PieceSource, read_pieces
 from downloaders.registry import open_transport, transport_name
-from downloaders.transport import Body, Policy, TransientError, Transport, public_url
+from downloaders.transport import (
+    FRESH_LINKS,
+    Body,
+    LinkExpiredError,
+    Policy,
+    TransientError,
+    Transport,
+    public_url,
+)
 from schemas.errors import DownloadError
 
 
 class ResumingFetcher:
-    """See ``Fetcher``. Threads may share one; they then share its connections."""
+    """See ``Fetcher``. Threads may share one; they then share its connections.
 
-    def __init__(self, policy: Policy | None = None) -> None:
+    Parameters
+    ----------
+    connections
+        At a time for one large file, when the server can begin anywhere in it.
+    """
+
+    def __init__(self, policy: Policy | None = None, *, connections: int = 1) -> None:
         self._policy = policy or Policy()
+        self._connections = connections
         self._transports: dict[str, Transport] = {}
         self._opening = threading.Lock()
         self._stopped = threading.Event()
+        self._limits = HostLimits(self._stopped)
 
     def __enter__(self) -> Self:
         return self
@@ -52,6 +72,8 @@ class ResumingFetcher:
             for url in file.urls:
                 try:
                     return self._from_mirror(url, request, part)
+                except LinkExpiredError:
+                    raise
                 except DownloadError as error:
                     reasons.append(str(error))
         raise DownloadError(
@@ -60,12 +82,15 @@ class ResumingFetcher:
         )
 
     def _from_mirror(self, url: str, request: FetchRequest, part: PartFile) -> Fetched:
-        attempt, mark = 0, part.size
+        attempt, mark, connections = 0, part.size, self._connections
         while True:
+            _refuse_dead_link(url)
             try:
-                self._transfer(url, request, part)
+                self._transfer(url, request, part, connections)
                 return _finish(url, request, part)
             except TransientError as error:
+                if isinstance(error, PieceError):
+                    connections = 1
                 if part.size >= mark + self._policy.progress_bytes:
                     attempt, mark = 0, part.size
                 attempt += 1
@@ -73,20 +98,26 @@ class ResumingFetcher:
                     raise DownloadError(f"{error} (gave up after {attempt} attempts)") from error
                 self._sleep(self._policy.wait(attempt, error.retry_after))
 
-    def _transfer(self, url: str, request: FetchRequest, part: PartFile) -> None:
+    def _transfer(self, url: str, request: FetchRequest, part: PartFile, connections: int) -> None:
         """Bring what is missing. Only ``_finish`` decides whether the result is right."""
         start = part.size if _may_resume(url, request, part) else 0
         if start and start == _expected_size(request, part):
             return
-        validator = part.state.validator if part.state and part.state.url == url else None
-        with self._transport(url).open(url, start, validator) as body:
+        validator = part.state.validator if part.state and _same_source(url, part) else None
+        transport = self._transport(url)
+        with self._limits.slot(url), transport.open(url, start, validator) as body:
             if body is None:
                 part.restart(None)
                 raise TransientError(f"{public_url(url)}: the file changed; starting again")
-            chunks = self._paced(url, body.chunks)
-            for chunk in _accepted(url, request, part, body, chunks):
-                part.append(chunk)
-                request.progress(part.size)
+            chunks = _accepted(url, request, part, body, self._paced(url, body.chunks))
+            several = connections > 1 and _may_split(request, part, body)
+            _append(request, part, chunks, part.size + PIECE_BYTES if several else None)
+        if several and body.total is not None:
+            source = PieceSource(
+                transport, url, body.validator, body.total, self._limits, self._policy, self._paced
+            )
+            part.joined = True
+            _append(request, part, read_pieces(source, part.size, connections), None)
         if body.total is not None and part.size < body.total:
             raise TransientError(
                 f"{public_url(url)}: the connection ended early",
@@ -144,7 +175,43 @@ def _may_resume(url: str, request: FetchRequest, part: PartFile) -> bool:
         return False
     if request.file.checksum is not None and not request.any_content:
         return True
-    return part.state is not None and part.state.url == url and part.state.validator is not None
+    return _same_source(url, part) and part.state is not None and part.state.validator is not None
+
+
+def _same_source(url: str, part: PartFile) -> bool:
+    """Whether ``url`` may be compared by validator with what the part came from.
+
+    Signed links of one name differ from list to list, and lead to the same file.
+    """
+    return part.state is not None and (
+        part.state.url == public_url(url) or link_expiry(url) is not None
+    )
+
+
+def _may_split(request: FetchRequest, part: PartFile, body: Body) -> bool:
+    """Whether several connections are worth it, and a wrong join would be noticed."""
+    if not body.ranges or body.total is None or body.total - part.size < LARGE_BYTES:
+        return False
+    judged = request.file.checksum is not None and not request.any_content
+    return judged or body.validator is not None
+
+
+def _append(
+    request: FetchRequest, part: PartFile, chunks: Iterable[bytes], until: int | None
+) -> None:
+    for chunk in chunks:
+        part.append(chunk)
+        request.progress(part.size)
+        if until is not None and part.size >= until:
+            return
+
+
+def _refuse_dead_link(url: str) -> None:
+    ends = link_expiry(url)
+    if ends is not None and ends <= datetime.now(UTC):
+        raise LinkExpiredError(
+            f"{public_url(url)}: the link ended {ends:%Y-%m-%d %H:%M} UTC. {FRESH_LINKS}"
+        )
 
 
 def _accepted(
@@ -171,7 +238,7 @@ def _accepted(
                 + ("" if expected is None else f" of {expected} bytes"),
                 got=found or f"{body.total} bytes",
             )
-        part.restart(PartState(url=url, validator=body.validator, total=body.total))
+        part.restart(PartState(url=public_url(url), validator=body.validator, total=body.total))
         chunks = itertools.chain((head,), chunks)
     if body.total is not None:
         require_space(request.folder, body.total - part.size, request.file.name)

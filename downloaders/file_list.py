@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from downloaders.base import DatasetEntry, DownloadPlan, Fetched, Fetcher, FetchRequest, RemoteFile
+from downloaders.base import (
+    NO_CONTEXT,
+    DatasetEntry,
+    DownloadContext,
+    DownloadPlan,
+    Fetched,
+    Fetcher,
+    FetchRequest,
+    RemoteFile,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -15,7 +24,7 @@ class FileListDownloader:
     entry: DatasetEntry
     files: tuple[RemoteFile, ...]
 
-    def plan(self, splits: Sequence[str]) -> DownloadPlan:
+    def plan(self, splits: Sequence[str], context: DownloadContext = NO_CONTEXT) -> DownloadPlan:
         """Return the files that serve any of ``splits``; see ``Downloader.plan``."""
         wanted = self.entry.check_splits(splits)
         files = tuple(file for file in self.files if not set(wanted).isdisjoint(file.splits))

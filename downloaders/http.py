@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
@@ -12,11 +12,22 @@ from typing import NoReturn
 
 import httpx
 
-from downloaders.transport import Body, Policy, TransientError, public_url
+from downloaders.expiry import link_expiry
+from downloaders.host_limits import OVERALL
+from downloaders.transport import (
+    FRESH_LINKS,
+    Body,
+    LinkExpiredError,
+    Policy,
+    TransientError,
+    public_url,
+    range_header,
+)
 from schemas.errors import DownloadError
 
 _TRANSIENT = {408, 425, 429, 500, 502, 503, 504}
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)")
+_LINK_ENDED = {400, 401, 403, 410}
 _MAX_REDIRECTS = 10
 _MEANING = {
     401: "the server asks for a login",
@@ -34,6 +45,8 @@ class HttpTransport:
             follow_redirects=True,
             max_redirects=_MAX_REDIRECTS,
             timeout=httpx.Timeout(policy.read_timeout, connect=policy.connect_timeout, pool=None),
+            # How many are open is bounded by the fetcher; each is kept for the next file.
+            limits=httpx.Limits(max_connections=None, max_keepalive_connections=OVERALL),
             # The bytes on disk must be the published ones, so nothing may be encoded on the way.
             headers={"User-Agent": "samdistill", "Accept-Encoding": "identity"},
         )
@@ -43,26 +56,54 @@ class HttpTransport:
         self._client.close()
 
     @contextlib.contextmanager
-    def open(self, url: str, start: int, validator: str | None) -> Iterator[Body | None]:
+    def open(
+        self, url: str, start: int, validator: str | None, stop: int | None = None
+    ) -> Iterator[Body | None]:
         """See ``Transport.open``."""
-        headers = {"Range": f"bytes={start}-"} if start else {}
-        if start and validator is not None:
-            headers["If-Range"] = validator
-        with _http_errors(url), self._client.stream("GET", url, headers=headers) as response:
-            yield _body(url, response, start, validator)
+        headers = resume_headers(start, validator, stop)
+        with self.request(url, headers) as response:
+            yield read_body(url, response, start, validator)
+
+    @contextlib.contextmanager
+    def request(self, url: str, headers: Mapping[str, str]) -> Iterator[httpx.Response]:
+        """Open the answer to GET, whatever its status, after redirects."""
+        with http_errors(url), self._client.stream("GET", url, headers=dict(headers)) as response:
+            yield response
 
 
-def _body(url: str, response: httpx.Response, start: int, validator: str | None) -> Body | None:
+def resume_headers(start: int, validator: str | None, stop: int | None) -> dict[str, str]:
+    """Return the headers that ask for the bytes from ``start`` on, of the same file as before."""
+    headers = {"Range": range_header(start, stop)} if start else {}
+    if start and validator is not None:
+        headers["If-Range"] = validator
+    return headers
+
+
+def read_body(url: str, response: httpx.Response, start: int, validator: str | None) -> Body | None:
+    """Return the body of an answer; errors name ``url``.
+
+    Raises
+    ------
+    TransientError, DownloadError
+        See ``Transport.open``.
+    """
     if response.status_code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
         return None
     if response.status_code not in (HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT):
-        _refuse(url, response)
+        refuse(url, response)
     first, total = _extent(url, response)
     found = _validator(response)
     if first and (first != start or (validator is not None and found not in (None, validator))):
         # Some servers answer If-Range with the changed file's tail all the same.
         return None
-    return Body(start=first, total=total, validator=found, chunks=_chunks(url, response))
+    partial = response.status_code == HTTPStatus.PARTIAL_CONTENT
+    return Body(
+        start=first,
+        total=total,
+        validator=found,
+        ranges=partial or response.headers.get("Accept-Ranges") == "bytes",
+        chunks=_chunks(url, response),
+    )
 
 
 def _extent(url: str, response: httpx.Response) -> tuple[int, int | None]:
@@ -90,14 +131,23 @@ def _validator(response: httpx.Response) -> str | None:
 
 
 def _chunks(url: str, response: httpx.Response) -> Iterator[bytes]:
-    with _http_errors(url):
+    with http_errors(url):
         yield from response.iter_raw()
 
 
-def _refuse(url: str, response: httpx.Response) -> NoReturn:
+def refuse(url: str, response: httpx.Response, meaning: str | None = None) -> NoReturn:
+    """Raise what a status other than success means.
+
+    Raises
+    ------
+    TransientError, DownloadError
+        Depending on whether it may pass.
+    """
     code = response.status_code
-    meaning = _MEANING.get(code, response.reason_phrase)
+    meaning = meaning or _MEANING.get(code, response.reason_phrase)
     text = f"{public_url(url)}: HTTP {code}" + (f": {meaning}" if meaning else "")
+    if code in _LINK_ENDED and link_expiry(url) is not None:
+        raise LinkExpiredError(f"{text}. {FRESH_LINKS}")
     if code not in _TRANSIENT:
         raise DownloadError(text)
     error = TransientError(text)
@@ -119,7 +169,8 @@ def _seconds(retry_after: str | None) -> float | None:
 
 
 @contextlib.contextmanager
-def _http_errors(url: str) -> Iterator[None]:
+def http_errors(url: str) -> Iterator[None]:
+    """Turn what goes wrong on the way into ``TransientError`` or ``DownloadError``."""
     try:
         yield
     except httpx.TooManyRedirects as cause:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import fcntl
+import io
 import os
+import threading
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
@@ -11,6 +14,7 @@ from typing import Literal
 import msgspec
 
 from downloaders.disk import disk_errors
+from downloaders.group_commit import GroupCommit
 from schemas.errors import DataError
 
 LEDGER_NAME = "ledger.jsonl"
@@ -50,6 +54,10 @@ class Ledger:
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / LEDGER_NAME
+        self._commit: GroupCommit[LedgerEntry] = GroupCommit(self._append_all)
+        self._lock = threading.Lock()
+        self._latest: dict[str, LedgerEntry] = {}
+        self._read = self._lines = 0
 
     def entries(self) -> tuple[LedgerEntry, ...]:
         """Return all entries, oldest first; a last line that a crash cut off does not count.
@@ -59,27 +67,41 @@ class Ledger:
         DataError
             A finished line is no entry.
         """
-        try:
-            body = self.path.read_bytes()
-        except FileNotFoundError:
-            return ()
-        lines = body[: _finished(body)].splitlines()
+        lines = self._finished_lines(0)
         return tuple(self._parse(line, number) for number, line in enumerate(lines, start=1))
 
     def latest(self) -> dict[str, LedgerEntry]:
-        """Return the newest entry of each name."""
-        return {entry.name: entry for entry in self.entries()}
+        """Return the newest entry of each name. Only lines that are new since are read."""
+        with self._lock:
+            lines = self._finished_lines(self._read)
+            for line in lines:
+                entry = self._parse(line, self._lines + 1)
+                self._latest[entry.name] = entry
+                self._lines += 1
+                self._read += len(line)
+            return dict(self._latest)
 
     def append(self, entry: LedgerEntry) -> None:
         """Add one entry, durably; a line that a crash cut off is dropped first."""
+        self._commit.add(entry)
+
+    def _append_all(self, entries: Sequence[LedgerEntry]) -> None:
         with disk_errors(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with self.path.open("a+b", buffering=0) as file:
                 fcntl.flock(file, fcntl.LOCK_EX)
-                file.seek(0)
-                file.truncate(_finished(file.read()))
-                file.write(msgspec.json.encode(entry) + b"\n")
+                _drop_unfinished_line(file)
+                file.write(b"".join(msgspec.json.encode(entry) + b"\n" for entry in entries))
                 os.fsync(file.fileno())
+
+    def _finished_lines(self, start: int) -> list[bytes]:
+        try:
+            with self.path.open("rb") as file:
+                file.seek(start)
+                body = file.read()
+        except FileNotFoundError:
+            return []
+        return body[: body.rfind(b"\n") + 1].splitlines(keepends=True)
 
     def _parse(self, line: bytes, number: int) -> LedgerEntry:
         try:
@@ -96,6 +118,9 @@ def utc_now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def _finished(body: bytes) -> int:
-    """Return the length of the lines that end in a newline."""
-    return body.rfind(b"\n") + 1
+def _drop_unfinished_line(file: io.FileIO) -> None:
+    size = file.seek(0, io.SEEK_END)
+    file.seek(max(0, size - 1))
+    if file.read() not in (b"", b"\n"):
+        file.seek(0)
+        file.truncate(file.read().rfind(b"\n") + 1)

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from schemas.errors import ArchiveError
 
 _DRIVE = re.compile(r"[A-Za-z]:")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f\\]")
+_UNSAFE = re.compile(r"[\x00-\x1f\x7f\\\ud800-\udfff]")
 
 
 def check_member_name(archive: object, name: str) -> str:
@@ -20,7 +20,7 @@ def check_member_name(archive: object, name: str) -> str:
         Joined to a folder it could point outside, or it reads differently elsewhere.
     """
     if (
-        _CONTROL.search(name)
+        _UNSAFE.search(name)
         or _DRIVE.match(name)
         or any(part in ("", ".", "..") for part in name.split("/"))
     ):

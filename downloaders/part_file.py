@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -16,7 +17,10 @@ import msgspec
 
 from downloaders.content import Digests, digest_file
 from downloaders.disk import disk_errors
+from downloaders.group_commit import GroupCommit
 from schemas.errors import ConflictError, DownloadError
+
+_NOTED_BYTES = 1 << 18
 
 
 class PartState(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -43,6 +47,7 @@ class PartFile:
         self.path = target.with_name(target.name + ".part")
         self._state_path = target.with_name(target.name + ".part.json")
         self._checksum = checksum
+        self._has_note = self._state_path.exists()
         if target.exists():
             # After a crash between link and unlink, the part and the target are the same file.
             raise ConflictError(f"{target} exists", fix="Delete it to fetch it again.")
@@ -80,10 +85,12 @@ class PartFile:
             self.size = self.resumed_at = 0
             self.joined = False
             self.state, self.digests = state, Digests(self._checksum)
-            if state is None:
-                self._state_path.unlink(missing_ok=True)
-            else:
+            # To begin a small file again costs less than to keep a note of it.
+            if state is not None and (state.total is None or state.total >= _NOTED_BYTES):
                 self._write_state(state)
+            elif self._has_note:
+                self._state_path.unlink(missing_ok=True)
+                self._has_note = False
 
     def append(self, chunk: bytes) -> None:
         """Write the next bytes and hash them."""
@@ -103,7 +110,7 @@ class PartFile:
             Another file has taken the name meanwhile; it stays, and so does the part.
         """
         with disk_errors(self.target):
-            os.fsync(self._descriptor)
+            _FILES.add(self._descriptor)
             try:
                 link_new(self.path, self.target)
             except ConflictError:
@@ -111,8 +118,9 @@ class PartFile:
             except OSError:  # a file system without links
                 self.path.rename(self.target)
             self.path.unlink(missing_ok=True)
-            self._state_path.unlink(missing_ok=True)
-            sync_folder(self.target.parent)
+            if self._has_note:
+                self._state_path.unlink(missing_ok=True)
+            _FOLDERS.add(self.target.parent)
 
     def _lock(self) -> None:
         # The kernel drops the lock when the process dies, so a stale one cannot exist.
@@ -138,6 +146,7 @@ class PartFile:
         temporary = self._state_path.with_name(self._state_path.name + ".tmp")
         temporary.write_bytes(msgspec.json.encode(state))
         temporary.replace(self._state_path)
+        self._has_note = True
 
 
 def part_bytes(target: Path) -> int:
@@ -178,3 +187,17 @@ def sync_folder(folder: Path) -> None:
             os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _sync_files(descriptors: Sequence[int]) -> None:
+    for descriptor in descriptors:
+        os.fsync(descriptor)
+
+
+def _sync_folders(folders: Sequence[Path]) -> None:
+    for folder in set(folders):
+        sync_folder(folder)
+
+
+_FILES = GroupCommit(_sync_files)
+_FOLDERS = GroupCommit(_sync_folders)

@@ -66,7 +66,7 @@ class RawFolder:
         return sum(
             max(0, (file.bytes or 0) - part_bytes(self.path / file.name))
             for file in plan.files
-            if not (self.path / file.name).exists() and self._folder_entry(file) is None
+            if not (self.path / file.name).exists() and self.stands_in(file) is None
         )
 
     def bring(self, file: RemoteFile, progress: Progress) -> FileOutcome:
@@ -77,7 +77,7 @@ class RawFolder:
         try:
             if (self.path / file.name).exists():
                 return self._present(request)
-            entry = self._folder_entry(file)
+            entry = self.stands_in(file)
             if entry is not None:
                 return FileOutcome(name=file.name, status="present", detail=f"folder {entry.url}")
             if self._options.origin is not None:
@@ -86,7 +86,7 @@ class RawFolder:
         except (SamdistillError, OSError) as error:
             return FileOutcome(name=file.name, status="failed", detail=str(error))
 
-    def _folder_entry(self, file: RemoteFile) -> LedgerEntry | None:
+    def stands_in(self, file: RemoteFile) -> LedgerEntry | None:
         """Return the entry of the folder that stands in for ``file``, if it is still there."""
         if self._options.origin is not None or self._options.ignore_folders:
             return None

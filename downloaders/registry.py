@@ -14,10 +14,30 @@ from schemas.ids import nearest_name
 DATASETS: dict[str, str] = {
     "coco": "downloaders.coco:COCO",
     "davis": "downloaders.davis:DAVIS",
+    "davis-2016": "downloaders.davis:DAVIS_2016",
+    "davis-unsupervised": "downloaders.davis:DAVIS_UNSUPERVISED",
+    "lvos-v1": "downloaders.lvos:LVOS_V1",
+    "lvos-v2": "downloaders.lvos:LVOS_V2",
+    "mose-v1": "downloaders.mose:MOSE_V1",
+    "mose-v2": "downloaders.mose:MOSE_V2",
+    "youtube-vos-2018": "downloaders.youtube_vos:YOUTUBE_VOS_2018",
+    "youtube-vos-2019": "downloaders.youtube_vos:YOUTUBE_VOS_2019",
+    "lvis": "downloaders.lvis:LVIS",
+    "sa-1b": "downloaders.sa1b:SA_1B",
+    "recap-coco-30k": "downloaders.text_corpora:RECAP_COCO",
+    "recap-datacomp-1b": "downloaders.text_corpora:RECAP_DATACOMP",
+    "sa-co-gold": "downloaders.text_corpora:SACO_GOLD",
+    "sa-co-silver": "downloaders.text_corpora:SACO_SILVER",
+    "sa-co-veval": "downloaders.text_corpora:SACO_VEVAL",
+    "sacap": "downloaders.text_corpora:SACAP",
+    "sa-v": "downloaders.sav:SAV",
 }
 TRANSPORTS: dict[str, str] = {
     "http": "downloaders.http:HttpTransport",
     "https": "downloaders.http:HttpTransport",
+    "hf": "downloaders.hub:HubTransport",
+    "gdrive": "downloaders.drive:DriveTransport",
+    "s3": "downloaders.s3_source:S3Transport",
 }
 
 

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from downloaders.archives import ArchiveReader, FolderArchive, open_archive
-from downloaders.base import RemoteFile
+from downloaders.base import DownloadContext, RemoteFile
 from downloaders.ledger import Ledger, LedgerEntry
+from downloaders.multipart import part_of
 from downloaders.registry import find_dataset
 from schemas.errors import IncompleteError, IntegrityError
+from schemas.ids import canonical_json, digest_bytes
+
+UNVERIFIED = "unverified"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,11 +23,12 @@ class DatasetSource:
 
     name: str
     path: Path
-    """The archive, or the folder that stands in for it."""
+    """The archive, the first of its parts, or the folder that stands in for it."""
     top: str | None
     """The folder's place in the member names; None for an archive."""
     digest: str
-    """``sha256:…`` of the archive's ledger entry, or ``unverified`` for a folder."""
+    """``sha256:…`` of the archive's ledger entry, ``parts:…`` of several, or ``unverified`` for a
+    folder."""
 
     def open(self) -> ArchiveReader:
         """Open it for reading; equal member names whether it is an archive or a folder."""
@@ -33,6 +39,8 @@ class DatasetSource:
 
 def find_sources(raw_dir: Path, dataset: str, split: str | None = None) -> list[DatasetSource]:
     """Return the files that ``split`` needs, or all that there are, in the order of the plan.
+
+    None for a data set that is streamed: its plan has no files.
 
     Parameters
     ----------
@@ -48,20 +56,48 @@ def find_sources(raw_dir: Path, dataset: str, split: str | None = None) -> list[
     """
     downloader = find_dataset(dataset)
     splits = [known.name for known in downloader.entry.splits] if split is None else [split]
-    folder = raw_dir / dataset
-    latest = Ledger(folder).latest()
     command = f"samdistill download {dataset}" + (f" --split {split}" if split else "")
     found = []
-    for file in downloader.plan(splits).files:
-        entry = latest.get(file.name)
+    ledgers: dict[Path, dict[str, LedgerEntry]] = {}
+    files = downloader.plan(splits, DownloadContext(folder=raw_dir / dataset)).files
+    for file in files:
+        folder = raw_dir / (file.dataset or dataset)
+        if folder not in ledgers:
+            ledgers[folder] = Ledger(folder).latest()
+        entry = ledgers[folder].get(file.name)
         source = _source(folder, file, entry) if entry is not None else None
         if source is not None:
             found.append(source)
         elif split is not None:
             raise IncompleteError(f"{folder / file.name} is missing", fix=f"Run `{command}`.")
-    if not found:
-        raise IncompleteError(f"{folder} has no files of {dataset}", fix=f"Run `{command}`.")
-    return found
+    if not found and files:
+        where = raw_dir / dataset
+        raise IncompleteError(f"{where} has no files of {dataset}", fix=f"Run `{command}`.")
+    return join_parts(found)
+
+
+def join_parts(sources: Iterable[DatasetSource]) -> list[DatasetSource]:
+    """Return the sources, those that are parts of one file as one; the first part stands for all.
+
+    The digest of a file in parts is that of their digests.
+    """
+    wholes: dict[tuple[Path, str], list[DatasetSource]] = {}
+    for source in sources:
+        part = part_of(source.name) if source.top is None else None
+        whole = part.whole if part is not None else source.name
+        wholes.setdefault((source.path.parent, whole), []).append(source)
+    return [
+        parts[0] if parts[0].name == whole else _joined(whole, parts)
+        for (_, whole), parts in wholes.items()
+    ]
+
+
+def _joined(whole: str, parts: list[DatasetSource]) -> DatasetSource:
+    digests = sorted((part.name, part.digest) for part in parts)
+    verified = all(digest.startswith("sha256:") for _, digest in digests)
+    digest = f"parts:{digest_bytes(canonical_json(digests))}" if verified else UNVERIFIED
+    first = min(parts, key=lambda part: part.name)
+    return replace(first, name=whole, digest=digest)
 
 
 def open_sources(raw_dir: Path, dataset: str, split: str | None = None) -> list[ArchiveReader]:

@@ -34,6 +34,13 @@ class Policy:
         return min(self.longest_wait, max(doubled, asked or 0.0))
 
 
+FRESH_LINKS = "Get a fresh list of links and run the same command with it: unfinished files go on"
+
+
+class LinkExpiredError(DownloadError):
+    """A signed link that no longer opens: only a fresh one helps."""
+
+
 class TransientError(DownloadError):
     """A failure that may pass by itself. Never leaves the fetcher: it retries, then gives up."""
 
@@ -51,6 +58,8 @@ class Body:
     """Size of the whole file; None when the server does not say."""
     validator: str | None
     """Changes when the file changes, and may be sent back as If-Range; None if there is none."""
+    ranges: bool = False
+    """Whether the server says that it can begin anywhere in the file."""
     chunks: Iterator[bytes]
     """Raises ``TransientError`` when the connection breaks."""
 
@@ -59,9 +68,9 @@ class Transport(Protocol):
     """Opens URLs of its schemes. Threads may share one."""
 
     def open(
-        self, url: str, start: int, validator: str | None
+        self, url: str, start: int, validator: str | None, stop: int | None = None
     ) -> AbstractContextManager[Body | None]:
-        """Open ``url`` at byte ``start``.
+        """Open ``url`` at byte ``start``, up to byte ``stop`` if given and ``start`` is not 0.
 
         The body starts at 0 instead when the server cannot resume, or when the file is no longer
         the one that ``validator`` names. None when the file ends before or at ``start``.
@@ -86,3 +95,8 @@ def public_url(url: str) -> str:
     scheme, _, rest = url.partition("://")
     host, slash, path = re.split("[?#]", rest, maxsplit=1)[0].partition("/")
     return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}"
+
+
+def range_header(start: int, stop: int | None) -> str:
+    """Return the value of ``Range`` for the bytes from ``start`` to before ``stop``."""
+    return f"bytes={start}-" if stop is None else f"bytes={start}-{stop - 1}"

@@ -7,7 +7,6 @@ position behind a lock, which threads would queue for.
 from __future__ import annotations
 
 import io
-import os
 import stat
 import struct
 import zipfile
@@ -17,16 +16,32 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, NamedTuple, Self, cast
 
+from downloaders.byte_source import ByteSource, ByteStream, FileBytes, SliceBytes, damaged
 from downloaders.member_names import check_member_name, check_unique, no_member
 from schemas.errors import ArchiveError
 
 _LOCAL_HEADER = struct.Struct("<4s22xHH")
 _ENCRYPTED = 1
 _BLOCK = 1 << 20
-_MAX_MEMBER_BYTES = 8 << 30
-# Annotation files, the best compressible members of real data sets, shrink 4 to 20 times.
+# Annotation files, the best compressible members of real data sets, shrink 4 to 20 times. What is
+# larger than a few GiB are videos and archives, which do not shrink.
 _MAX_RATIO = 200
 _RATIO_MATTERS_BYTES = 64 << 20
+_MAX_LARGE_RATIO = 4
+_LARGE_BYTES = 8 << 30
+
+# What zipfile raises on damaged files, besides its own errors.
+_ZIPFILE_ERRORS = (
+    zipfile.BadZipFile,
+    zipfile.LargeZipFile,
+    NotImplementedError,
+    ValueError,
+    OSError,
+    struct.error,
+    EOFError,
+    OverflowError,
+    IndexError,
+)
 
 
 class _Member(NamedTuple):
@@ -38,17 +53,17 @@ class _Member(NamedTuple):
 
 
 class ZipArchive:
-    """The members of the zip file at ``path``; see ``ArchiveReader``."""
+    """The members of the zip file that ``source`` is, or holds; see ``ArchiveReader``."""
 
-    def __init__(self, path: Path, *, name: str | None = None) -> None:
-        self.path = path.absolute()
-        self.name = name or path.name
-        self._members = _directory(self.path)
+    def __init__(self, source: Path | ByteSource, *, name: str | None = None) -> None:
+        self.source = FileBytes(source) if isinstance(source, Path) else source
+        self.name = name or self.source.cache.name
+        self._label = self.source.label
+        self._members = _directory(self.source)
         self._names = tuple(sorted(self._members))
-        self._file = self.path.open("rb", buffering=0)
 
     def __reduce__(self) -> tuple[object, ...]:
-        return _reopen, (self.path, self.name)
+        return _reopen, (self.source, self.name)
 
     def __enter__(self) -> Self:
         return self
@@ -63,7 +78,7 @@ class ZipArchive:
 
     def close(self) -> None:
         """See ``ArchiveReader.close``."""
-        self._file.close()
+        self.source.close()
 
     def members(self) -> Sequence[str]:
         """See ``ArchiveReader.members``."""
@@ -82,11 +97,18 @@ class ZipArchive:
         chunks = self._chunks(member, self._find(member))
         return cast("BinaryIO", io.BufferedReader(_ChunkStream(chunks), _BLOCK))
 
+    def member_bytes(self, member: str) -> ByteSource | None:
+        """See ``PackedArchive.member_bytes``."""
+        entry = self._find(member)
+        if entry.method != zipfile.ZIP_STORED:
+            return None
+        return SliceBytes(self.source, self._content(member, entry), entry.compressed, member)
+
     def _find(self, member: str) -> _Member:
         try:
             return self._members[member]
         except KeyError:
-            raise no_member(self.path, member) from None
+            raise no_member(self._label, member) from None
 
     def _chunks(self, member: str, entry: _Member) -> Iterator[bytes]:
         """Yield the content; raise at the end when it is not what the directory says."""
@@ -98,7 +120,7 @@ class ZipArchive:
                 break
             yield chunk
         if (size, crc) != (entry.size, entry.crc):
-            raise _damaged(self.path, f"member {member} fails its size or CRC-32 check")
+            raise damaged(self._label, f"member {member} fails its size or CRC-32 check")
 
     def _inflated(self, member: str, entry: _Member) -> Iterator[bytes]:
         if entry.method == zipfile.ZIP_STORED:
@@ -114,23 +136,26 @@ class ZipArchive:
                     left = inflate.unconsumed_tail
             yield inflate.flush()
         except zlib.error as cause:
-            raise _damaged(self.path, f"member {member} does not decompress: {cause}") from cause
+            raise damaged(self._label, f"member {member} does not decompress: {cause}") from cause
 
     def _stored(self, member: str, entry: _Member) -> Iterator[bytes]:
         """Yield the bytes as they are in the file."""
-        descriptor = self._file.fileno()
-        header = os.pread(descriptor, _LOCAL_HEADER.size, entry.header)
-        if len(header) < _LOCAL_HEADER.size or not header.startswith(b"PK\x03\x04"):
-            raise _damaged(self.path, f"member {member} is not where the directory says")
-        _, name_length, extra_length = _LOCAL_HEADER.unpack(header)
-        offset = entry.header + _LOCAL_HEADER.size + name_length + extra_length
+        offset = self._content(member, entry)
         end = offset + entry.compressed
         while offset < end:
-            block = os.pread(descriptor, min(_BLOCK, end - offset), offset)
+            block = self.source.pread(min(_BLOCK, end - offset), offset)
             if not block:
-                raise _damaged(self.path, f"it ends inside member {member}")
+                raise damaged(self._label, f"it ends inside member {member}")
             yield block
             offset += len(block)
+
+    def _content(self, member: str, entry: _Member) -> int:
+        """Return where the content begins: after the local header and what may follow that."""
+        header = self.source.pread(_LOCAL_HEADER.size, entry.header)
+        if len(header) < _LOCAL_HEADER.size or not header.startswith(b"PK\x03\x04"):
+            raise damaged(self._label, f"member {member} is not where the directory says")
+        _, name_length, extra_length = _LOCAL_HEADER.unpack(header)
+        return entry.header + _LOCAL_HEADER.size + int(name_length) + int(extra_length)
 
 
 class _ChunkStream(io.RawIOBase):
@@ -154,54 +179,48 @@ class _ChunkStream(io.RawIOBase):
         return count
 
 
-def _reopen(path: Path, name: str) -> ZipArchive:
-    return ZipArchive(path, name=name)
+def _reopen(source: ByteSource, name: str) -> ZipArchive:
+    return ZipArchive(source, name=name)
 
 
-def _directory(path: Path) -> dict[str, _Member]:
+def _directory(source: ByteSource) -> dict[str, _Member]:
     try:
-        with zipfile.ZipFile(path) as archive:
+        with zipfile.ZipFile(io.BufferedReader(ByteStream(source), _BLOCK)) as archive:
             infos = [info for info in archive.infolist() if not info.is_dir()]
             folders = [info for info in archive.infolist() if info.is_dir()]
-    except (zipfile.BadZipFile, zipfile.LargeZipFile, NotImplementedError, ValueError) as cause:
-        raise _damaged(path, f"it is truncated or not a zip file: {cause}") from cause
-    except OSError as cause:
-        raise ArchiveError(f"cannot open {path}: {cause.strerror or cause}") from cause
+    except ArchiveError:
+        raise
+    except _ZIPFILE_ERRORS as cause:
+        raise damaged(source.label, f"it is truncated or not a zip file: {cause}") from cause
     for info in folders:
-        check_member_name(path, info.orig_filename.rstrip("/"))
-    check_unique(path, (info.filename for info in infos))
-    if sum(info.compress_size for info in infos) > path.stat().st_size:
-        raise _damaged(path, "its members overlap or are longer than the file")
-    return {info.filename: _member(path, info) for info in infos}
+        check_member_name(source.label, info.orig_filename.rstrip("/"))
+    check_unique(source.label, (info.filename for info in infos))
+    if sum(info.compress_size for info in infos) > source.size:
+        raise damaged(source.label, "its members overlap or are longer than the file")
+    return {info.filename: _member(source.label, info) for info in infos}
 
 
-def _member(path: Path, info: zipfile.ZipInfo) -> _Member:
+def _member(archive: str, info: zipfile.ZipInfo) -> _Member:
     # orig_filename: zipfile cuts the other one at a NUL byte.
-    name = check_member_name(path, info.orig_filename)
-    bomb = info.file_size > _MAX_MEMBER_BYTES or (
-        info.file_size > _RATIO_MATTERS_BYTES
-        and info.file_size > _MAX_RATIO * max(1, info.compress_size)
-    )
+    name = check_member_name(archive, info.orig_filename)
     if info.flag_bits & _ENCRYPTED:
         problem = "is encrypted"
     elif stat.S_ISLNK(info.external_attr >> 16):
         problem = "is a symbolic link"
     elif info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         problem = f"uses compression method {info.compress_type}, not stored or deflate"
-    elif bomb:
+    elif _is_bomb(info.compress_size, info.file_size):
         problem = f"would grow from {info.compress_size} to {info.file_size} bytes"
     else:
         return _Member(
             info.header_offset, info.compress_size, info.file_size, info.CRC, info.compress_type
         )
     raise ArchiveError(
-        f"member {name} of {path} {problem}",
+        f"member {name} of {archive} {problem}",
         fix="Do not use this archive; download it from its publisher.",
     )
 
 
-def _damaged(path: Path, problem: str) -> ArchiveError:
-    return ArchiveError(
-        f"{path} is damaged: {problem}",
-        fix="Delete it, then run the same `samdistill download` command as before.",
-    )
+def _is_bomb(compressed: int, size: int) -> bool:
+    allowed = _MAX_LARGE_RATIO if size > _LARGE_BYTES else _MAX_RATIO
+    return size > _RATIO_MATTERS_BYTES and size > allowed * max(1, compressed)

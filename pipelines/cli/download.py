@@ -70,7 +70,26 @@ def download(
             "--accept-licence", help="You have read the licence and accept it; it is recorded."
         ),
     ] = False,
-    jobs: Annotated[int, typer.Option("--jobs", min=1, max=64, help="Files at a time.")] = 2,
+    links: Annotated[
+        Path | None,
+        typer.Option(
+            "--links",
+            metavar="FILE",
+            help="The list of links that the publisher gave you (file_name, tab, cdn_link).",
+        ),
+    ] = None,
+    jobs: Annotated[
+        int | None,
+        typer.Option(
+            "--jobs", min=1, max=64, help="Files at a time; by default 2, of small ones 64."
+        ),
+    ] = None,
+    connections: Annotated[
+        int,
+        typer.Option(
+            "--connections", min=1, max=16, help="Connections for each file above 256 MB."
+        ),
+    ] = 4,
 ) -> None:
     """Bring the archives of a data set to ROOT/raw/DATASET. The same command resumes."""
     from downloaders.fetch import ResumingFetcher
@@ -84,14 +103,16 @@ def download(
         verify_existing=verify_existing,
         licence_accepted=accept_licence,
     )
-    with ResumingFetcher() as fetcher:
+    with ResumingFetcher(connections=connections) as fetcher:
         job = DownloadJob(
             find_dataset(dataset),
             raw_folder(root, raw),
             fetcher,
             origin=origin,
+            links=links,
             options=options,
             jobs=jobs,
+            warn=view.show_warning,
         )
         plan = job.plan(split or [])
         view.show_plan(plan, job.raw, origin)

@@ -15,6 +15,7 @@ from rich.progress import (
     DownloadColumn,
     Progress,
     ProgressColumn,
+    TaskID,
     TextColumn,
     TimeRemainingColumn,
     TransferSpeedColumn,
@@ -22,12 +23,13 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from downloaders.base import Downloader, DownloadPlan, RemoteFile
+from downloaders.base import Downloader, DownloadPlan, RemoteFile, SplitFacts
 from downloaders.disk import free_bytes
 from downloaders.raw_folder import RawFolder
 from pipelines.jobs.download import DownloadReport, FileProgress
 
 _NARROW = 80
+_FILES_SHOWN = 20
 _LINE_EVERY_PERCENT = 10
 _LINE_EVERY_BYTES = 1_000_000_000
 
@@ -53,7 +55,8 @@ def show_dataset(downloader: Downloader) -> None:
     console.print(
         _grid(
             ("about", entry.about),
-            ("licence", entry.licence),
+            ("licence", entry.licence + (" (--accept-licence)" if entry.must_accept else "")),
+            ("features", ", ".join(entry.suitable_features)),
             ("to do first", entry.to_do or "nothing"),
             ("homepage", entry.homepage),
             ("cite", entry.cite),
@@ -64,7 +67,7 @@ def show_dataset(downloader: Downloader) -> None:
 
 def show_plan(plan: DownloadPlan, raw: RawFolder, origin: str | None) -> None:
     """Print what will be brought, from where, to where."""
-    console = _console()
+    console, more = _console(), len(plan.files) - _FILES_SHOWN
     console.print(f"{plan.entry.title}: {' '.join(plan.splits)}", style="bold")
     console.print(
         _grid(
@@ -73,7 +76,8 @@ def show_plan(plan: DownloadPlan, raw: RawFolder, origin: str | None) -> None:
             ("from", origin or "the publisher"),
             ("into", f"{raw.path} ({decimal(free_bytes(raw.path))} free)"),
             ("files", f"{len(plan.files)}, {plan_bytes(plan)} as published"),
-            *(("", f"{file.name}  {_size(file)}") for file in plan.files),
+            *(("", f"{file.name}  {_size(file)}") for file in plan.files[:_FILES_SHOWN]),
+            *((("", f"… and {more} more"),) if more > 0 else ()),
         )
     )
 
@@ -86,9 +90,17 @@ def show_report(report: DownloadReport) -> None:
             continue
         size = decimal(outcome.bytes) if outcome.bytes else outcome.detail
         console.print(f"{outcome.status:<8} {outcome.name}  {size}")
-    errors = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+    reasons: dict[str, list[str]] = {}
     for outcome in report.failed:
-        errors.print(f"failed   {outcome.name}: {outcome.detail}")
+        reasons.setdefault(outcome.detail, []).append(outcome.name)
+    for reason, names in reasons.items():
+        more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+        _errors().print(f"failed   {names[0]}{more}: {reason}")
+
+
+def show_warning(line: str) -> None:
+    """Print one line on standard error."""
+    _errors().print(f"warning: {line}")
 
 
 def plan_bytes(plan: DownloadPlan) -> str:
@@ -117,21 +129,26 @@ def open_progress(*, published_sizes: bool) -> Iterator[FileProgress]:
 
 
 class _Bars:
-    """One bar per file, from its first byte on."""
+    """One bar per file, from its first byte on; of many files, those that are whole vanish."""
 
     def __init__(self, progress: Progress, published_sizes: bool) -> None:
         self._progress, self._lock = progress, threading.Lock()
         self._published_sizes = published_sizes
+        self._tasks: dict[str, TaskID] = {}
 
     def __call__(self, file: RemoteFile, done: int) -> None:
         with self._lock:
-            task = next((t for t in self._progress.tasks if t.description == file.name), None)
+            task = self._tasks.get(file.name)
             if task is None:
                 # Added at its first position, so that bytes of an earlier run are no speed.
                 total = file.bytes if self._published_sizes else None
-                self._progress.add_task(file.name, total=total, completed=done)
-            else:
-                self._progress.update(task.id, completed=done)
+                self._tasks[file.name] = self._progress.add_task(
+                    file.name, total=total, completed=done
+                )
+                return
+            self._progress.update(task, completed=done)
+            if done == file.bytes and len(self._tasks) > _FILES_SHOWN:
+                self._progress.update(task, visible=False)
 
 
 class _Lines:
@@ -162,6 +179,10 @@ def _columns(console: Console) -> list[ProgressColumn]:
     return columns
 
 
+def _errors() -> Console:
+    return Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+
+
 def _console() -> Console:
     return Console(highlight=False, markup=False)
 
@@ -184,6 +205,8 @@ def _split_table(downloader: Downloader) -> Table:
         "clips": [_count(split.clips) for split in splits],
         "images": [_count(split.images) for split in splits],
         "objects": [_count(split.objects) for split in splits],
+        "records": [_count(split.records) for split in splits],
+        "counts": [_trust(split) for split in splits],
         "download": sizes,
         "": [split.about for split in splits],
     }
@@ -195,6 +218,13 @@ def _split_table(downloader: Downloader) -> Table:
     for row in zip(*shown.values(), strict=True):
         table.add_row(*row)
     return table
+
+
+def _trust(split: SplitFacts) -> str:
+    """Say how far the numbers of a split are to be believed."""
+    if split.images is split.clips is split.objects is split.records is None:
+        return ""
+    return "checked" if split.verified else "as stated"
 
 
 def _count(count: int | None) -> str:

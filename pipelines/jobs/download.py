@@ -6,18 +6,26 @@ import queue
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
-from downloaders.base import Downloader, DownloadPlan, RemoteFile
+from downloaders.base import DownloadContext, Downloader, DownloadPlan, RemoteFile
 from downloaders.disk import require_space
 from downloaders.fetch import ResumingFetcher
+from downloaders.found_files import remember_files
+from downloaders.links import dead_links, is_dead
 from downloaders.raw_folder import BringOptions, FileOutcome, RawFolder
-from downloaders.registry import transport_name
+from downloaders.registry import find_dataset, transport_name
+from pipelines.jobs.link_watch import LinkWatch, Warn
 from schemas.errors import UsageError
 
 FileProgress = Callable[[RemoteFile, int], None]
 """Called with the bytes of a file that are on disk, from several threads."""
+_JOBS = 2
+_SMALL_JOBS = 64
+# Most of these wait for the disk together; how many connect is bounded by the fetcher.
+_SMALL_BYTES = 16 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,8 +49,12 @@ class DownloadJob:
         ``ROOT/raw`` on the local disk; files go into ``raw_dir/<dataset>/``.
     origin
         ``--from``: base URL of a mirror, or a folder on this machine; None for the publisher.
+    links
+        ``--links``: the list that the user got from the publisher.
     jobs
-        Files at a time.
+        Files at a time; None for a number that suits the sizes of the files.
+    warn
+        Called with a line for people, from any thread.
     """
 
     def __init__(
@@ -52,20 +64,25 @@ class DownloadJob:
         fetcher: ResumingFetcher,
         *,
         origin: str | None = None,
+        links: Path | None = None,
         options: BringOptions | None = None,
-        jobs: int = 2,
+        jobs: int | None = None,
+        warn: Warn = lambda _line: None,
     ) -> None:
         self._downloader, self._fetcher = downloader, fetcher
         self._options = options or BringOptions()
         self._mirror: str | None = None
-        self._jobs = jobs
+        self._jobs, self._links, self._warn = jobs, links, warn
         if origin is not None:
             self._take_from(origin)
-        self.raw = RawFolder(raw_dir / downloader.entry.name, downloader, fetcher, self._options)
+        self.raw = self._raw_folder(raw_dir, downloader)
 
     def plan(self, splits: Sequence[str]) -> DownloadPlan:
         """Return what ``run`` will bring, from the mirror when there is one."""
-        plan = self._downloader.plan(splits)
+        context = DownloadContext(
+            folder=self.raw.path, links=self._links, online=self._options.origin is None
+        )
+        plan = self._downloader.plan(splits, context)
         return plan if self._mirror is None else plan.at_mirror(self._mirror)
 
     def run(self, plan: DownloadPlan, progress: FileProgress) -> DownloadReport:
@@ -74,7 +91,8 @@ class DownloadJob:
         Raises
         ------
         UsageError
-            The publisher requires that the licence is accepted, and it was not.
+            The publisher requires that the licence is accepted, and it was not; or it hands out
+            links one by one, and none that lives is given.
         StorageError
             The missing bytes do not fit on the disk. Nothing was fetched.
         KeyboardInterrupt
@@ -86,9 +104,16 @@ class DownloadJob:
                 fix="Read it, then add --accept-licence.",
             )
         if self._options.origin is None:
-            require_space(self.raw.path, self.raw.missing_bytes(plan), plan.entry.title)
+            require_space(self.raw.path, self._missing_bytes(plan), plan.entry.title)
+        outcomes = self._refuse_links(plan)
+        if plan.found:
+            remember_files(self.raw.path, plan)
+        live = replace(plan, files=tuple(file for file in plan.files if file.name not in outcomes))
+        watch = LinkWatch(live.files, self._warn)
         try:
-            outcomes = {done.name: done for done in self._in_threads(plan.files, progress)}
+            for done in self._in_threads(live, _both(watch.saw, progress)):
+                outcomes[done.name] = done
+                watch.finished(done.name, done.bytes)
         except BaseException:
             self._fetcher.stop()
             raise
@@ -108,9 +133,68 @@ class DownloadJob:
             )
         self._options = replace(self._options, origin=folder)
 
-    def _in_threads(
-        self, files: Sequence[RemoteFile], progress: FileProgress
-    ) -> Iterator[FileOutcome]:
+    def _refuse_links(self, plan: DownloadPlan) -> dict[str, FileOutcome]:
+        """Return a failure for each missing file whose link is dead.
+
+        Raises
+        ------
+        UsageError
+            No missing file has a link that lives.
+        """
+        if self._options.origin is not None:
+            return {}
+        missing = [file for file in plan.files if not self._has(file)]
+        unlinked = [file for file in missing if not file.urls]
+        if unlinked:
+            raise UsageError(
+                f"{plan.entry.title} has no open links, and {len(unlinked)} files are missing, "
+                f"first {unlinked[0].name}",
+                fix=f"{plan.entry.to_do} Then add "
+                + ("--links FILE." if plan.entry.needs_links else "--from FOLDER."),
+            )
+        now = datetime.now(UTC)
+        dead = [file for file in missing if is_dead(file, now)]
+        if not dead:
+            return {}
+        reason = dead_links(dead, plan.entry.homepage)
+        if len(dead) == len(missing):
+            raise UsageError(reason)
+        return {
+            file.name: FileOutcome(name=file.name, status="failed", detail=reason) for file in dead
+        }
+
+    def _has(self, file: RemoteFile) -> bool:
+        folder = self.raw.path if file.dataset is None else self.raw.path.parent / file.dataset
+        return (folder / file.name).exists() or (
+            file.dataset is None and self.raw.stands_in(file) is not None
+        )
+
+    def _thread_count(self, plan: DownloadPlan) -> int:
+        largest = max((file.bytes or _SMALL_BYTES for file in plan.files), default=0)
+        jobs = self._jobs or (_JOBS if largest >= _SMALL_BYTES else _SMALL_JOBS)
+        return min(jobs, len(plan.files))
+
+    def _raw_folder(self, raw_dir: Path, downloader: Downloader) -> RawFolder:
+        folder = raw_dir / downloader.entry.name
+        return RawFolder(folder, downloader, self._fetcher, self._options)
+
+    def _raw_folders(self, plan: DownloadPlan) -> dict[str | None, RawFolder]:
+        """Return by ``RemoteFile.dataset`` where the plan's files lie."""
+        others = {file.dataset for file in plan.files if file.dataset is not None}
+        raw_dir = self.raw.path.parent
+        folders: dict[str | None, RawFolder] = {None: self.raw}
+        for name in others:
+            folders[name] = self._raw_folder(raw_dir, find_dataset(name))
+        return folders
+
+    def _missing_bytes(self, plan: DownloadPlan) -> int:
+        total = 0
+        for dataset, folder in self._raw_folders(plan).items():
+            files = tuple(file for file in plan.files if file.dataset == dataset)
+            total += folder.missing_bytes(replace(plan, files=files))
+        return total
+
+    def _in_threads(self, plan: DownloadPlan, progress: FileProgress) -> Iterator[FileOutcome]:
         """Yield outcomes as they come.
 
         The threads are daemons: after Ctrl-C nobody waits for one that hangs in a read, and a part
@@ -118,24 +202,33 @@ class DownloadJob:
         """
         waiting: queue.SimpleQueue[RemoteFile] = queue.SimpleQueue()
         done: queue.SimpleQueue[FileOutcome | BaseException] = queue.SimpleQueue()
-        for file in files:
+        folders = self._raw_folders(plan)
+        for file in plan.files:
             waiting.put(file)
 
         def work() -> None:
             try:
                 while True:
                     file = waiting.get_nowait()
-                    done.put(self.raw.bring(file, partial(progress, file)))
+                    done.put(folders[file.dataset].bring(file, partial(progress, file)))
             except queue.Empty:
                 return
             except BaseException as error:
                 # What no outcome can tell belongs to the caller's thread.
                 done.put(error)
 
-        for _ in range(min(self._jobs, len(files))):
+        for _ in range(self._thread_count(plan)):
             threading.Thread(target=work, name="download", daemon=True).start()
-        for _ in files:
+        for _ in plan.files:
             result = done.get()
             if isinstance(result, BaseException):
                 raise result
             yield result
+
+
+def _both(first: FileProgress, second: FileProgress) -> FileProgress:
+    def call(file: RemoteFile, done: int) -> None:
+        first(file, done)
+        second(file, done)
+
+    return call

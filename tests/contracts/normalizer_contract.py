@@ -14,9 +14,11 @@ class NormalizerContract:
     """A subclass gives the fixture ``normalizer``: a sound split of two groups or more."""
 
     def test_groups_are_sorted_and_unique(self, normalizer: Normalizer) -> None:
-        keys = [group.key for group in normalizer.groups()]
-        assert len(keys) > 1
-        assert keys == sorted(set(keys))
+        places = [(group.part, group.key) for group in normalizer.groups()]
+        keys = {key for _, key in places}
+        assert len(places) > 1
+        assert places == sorted(places)
+        assert len(keys) == len(places)
         assert all(sample_key(key) == key for key in keys)
 
     def test_a_group_gives_the_rows_it_states(self, normalizer: Normalizer) -> None:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 Fault = Callable[["Handler", bytes], None]
-_RANGE = re.compile(r"bytes=(\d+)-")
+_RANGE = re.compile(r"bytes=(\d+)-(\d*)")
 
 
 @dataclass
@@ -23,6 +23,7 @@ class Seen:
     path: str
     range: str | None
     if_range: str | None
+    authorization: str | None = None
 
 
 @dataclass
@@ -68,7 +69,9 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         state, headers = self.server_state, self.headers
-        state.seen.append(Seen(self.path, headers["Range"], headers["If-Range"]))
+        state.seen.append(
+            Seen(self.path, headers["Range"], headers["If-Range"], headers["Authorization"])
+        )
         faults = state.faults[self.path]
         fault = faults.pop(0) if faults else serve
         body = state.files.get(self.path)
@@ -88,15 +91,28 @@ class Handler(BaseHTTPRequestHandler):
             return 0
         return int(match[1])
 
+    def stop(self, body: bytes) -> int:
+        """The end of the range asked for."""
+        match = _RANGE.fullmatch(self.headers["Range"] or "")
+        return min(len(body), int(match[2]) + 1) if match and match[2] else len(body)
+
     def begin(
-        self, body: bytes, start: int, *, length: int | None = None, tag: bool = True
+        self,
+        body: bytes,
+        start: int,
+        *,
+        stop: int | None = None,
+        length: int | None = None,
+        tag: bool = True,
     ) -> None:
+        stop = len(body) if stop is None else stop
         self.send_response(206 if start else 200)
+        self.send_header("Accept-Ranges", "bytes")
         if start:
-            self.send_header("Content-Range", f"bytes {start}-{len(body) - 1}/{len(body)}")
+            self.send_header("Content-Range", f"bytes {start}-{stop - 1}/{len(body)}")
         if tag:
             self.send_header("ETag", etag(body))
-        self.send_header("Content-Length", str(len(body) - start if length is None else length))
+        self.send_header("Content-Length", str(stop - start if length is None else length))
         self.end_headers()
 
     def hang_up(self) -> None:
@@ -112,8 +128,9 @@ def serve(handler: Handler, body: bytes) -> None:
     if start and start >= len(body):
         status(416, {"Content-Range": f"bytes */{len(body)}"})(handler, b"")
         return
-    handler.begin(body, start)
-    handler.wfile.write(body[start:])
+    stop = handler.stop(body) if start else len(body)
+    handler.begin(body, start, stop=stop)
+    handler.wfile.write(body[start:stop])
 
 
 def status(code: int, headers: dict[str, str] | None = None) -> Fault:

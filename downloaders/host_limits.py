@@ -1,0 +1,45 @@
+"""How many connections may be open at a time: to one host, and together."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator
+
+PER_HOST = 16
+OVERALL = 64
+_LOOK_SECONDS = 0.5
+
+
+class HostLimits:
+    """Slots for connections. Nobody may wait for a second slot while holding one.
+
+    Parameters
+    ----------
+    stopped
+        When set, whoever waits gets ``KeyboardInterrupt``.
+    """
+
+    def __init__(self, stopped: threading.Event) -> None:
+        self._stopped, self._lock = stopped, threading.Lock()
+        self._overall = threading.BoundedSemaphore(OVERALL)
+        self._hosts: dict[str, threading.BoundedSemaphore] = {}
+
+    @contextlib.contextmanager
+    def slot(self, url: str) -> Iterator[None]:
+        """Hold a slot for the host of ``url``."""
+        host = "/".join(url.split("/", 3)[:3])
+        with self._lock:
+            limit = self._hosts.setdefault(host, threading.BoundedSemaphore(PER_HOST))
+        with self._hold(limit), self._hold(self._overall):
+            yield
+
+    @contextlib.contextmanager
+    def _hold(self, limit: threading.BoundedSemaphore) -> Iterator[None]:
+        while not limit.acquire(timeout=_LOOK_SECONDS):
+            if self._stopped.is_set():
+                raise KeyboardInterrupt
+        try:
+            yield
+        finally:
+            limit.release()
