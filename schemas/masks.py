@@ -6,6 +6,7 @@ work. An empty mask is a legal mask; an object without annotation on a frame has
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -15,6 +16,7 @@ from pycocotools import mask as coco
 
 from schemas.errors import DataError
 from schemas.geometry import Box
+from schemas.run_lengths import run_totals
 
 Mask = npt.NDArray[np.bool_]
 
@@ -22,7 +24,7 @@ Mask = npt.NDArray[np.bool_]
 _FARTHEST = 1e6
 
 
-class MaskRLE(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class MaskRLE(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
     """A binary mask in COCO's compressed run-length form."""
 
     height: int
@@ -57,6 +59,37 @@ def encode_mask(mask_HW: npt.NDArray[Any]) -> MaskRLE:
     rle = coco.encode(np.asfortranarray(mask_HW != 0, dtype=np.uint8))
     height, width = rle["size"]
     return MaskRLE(height=height, width=width, counts=rle["counts"])
+
+
+def masks_from_texts(
+    texts: Sequence[str], height: int, width: int, names: Sequence[str]
+) -> list[MaskRLE]:
+    """Return the masks of several compressed run lengths of one image.
+
+    Raises
+    ------
+    DataError
+        One is malformed or has another number of pixels; the message begins with its name.
+    """
+    masks = [
+        MaskRLE(height=height, width=width, counts=_ascii(text, name))
+        for text, name in zip(texts, names, strict=True)
+    ]
+    _check_compressed(masks, names)
+    return masks
+
+
+def mask_areas(masks: Sequence[MaskRLE]) -> list[int]:
+    """Return the number of set pixels of each mask."""
+    return [int(area) for area in coco.area([mask.to_coco() for mask in masks])] if masks else []
+
+
+def mask_boxes(masks: Sequence[MaskRLE]) -> list[Box]:
+    """Return the tight box of each mask; all zeros for an empty one."""
+    if not masks:
+        return []
+    boxes = coco.toBbox([mask.to_coco() for mask in masks]).tolist()
+    return [(x, y, x + w, y + h) for x, y, w, h in boxes]
 
 
 def mask_from_coco(segmentation: object, height: int, width: int, where: str) -> MaskRLE:
@@ -105,19 +138,20 @@ def _from_polygons(rings: list[Any], height: int, width: int, where: str) -> Mas
 
 def _from_rle(rle: dict[str, Any], height: int, width: int, where: str) -> MaskRLE:
     size, counts = rle["size"], rle["counts"]
-    if list(size) != [height, width]:
+    if size not in ([height, width], (height, width)):
         raise DataError(
             f"{where}: mask size", expected=f"{[height, width]} (height, width)", got=repr(size)
         )
     if isinstance(counts, list):
-        counts = _checked_runs(counts, height * width, where)
-        counts = coco.frPyObjects({"size": size, "counts": counts}, height, width)["counts"]
+        runs = _checked_runs(counts, height * width, where)
+        whole = {"size": [height, width], "counts": runs}
+        counts = coco.frPyObjects(whole, height, width)["counts"]
     elif isinstance(counts, str):
         counts = _ascii(counts, where)
     elif not isinstance(counts, bytes):
         raise DataError(f"{where}: RLE counts", expected="list or string", got=type(counts))
     mask = MaskRLE(height=height, width=width, counts=counts)
-    _check_compressed(mask, where)
+    _check_compressed([mask], [where])
     return mask
 
 
@@ -136,40 +170,11 @@ def _ascii(counts: str, where: str) -> bytes:
         raise DataError(f"{where}: RLE counts", expected="ASCII", got=repr(counts)[:40]) from cause
 
 
-def _check_compressed(mask: MaskRLE, where: str) -> None:
+def _check_compressed(masks: Sequence[MaskRLE], names: Sequence[str]) -> None:
     """Check the run lengths here, because pycocotools reads past its buffer on bad ones."""
-    total = sum(_runs(mask.counts, where))
-    if total != mask.height * mask.width:
-        raise DataError(
-            f"{where}: RLE runs", expected=f"{mask.height * mask.width} pixels in all", got=total
-        )
-
-
-def _runs(counts: bytes, where: str) -> list[int]:
-    """Decode COCO's compressed string to run lengths.
-
-    Each run is a little-endian base-32 number in characters 48..111; bit 5 says that more digits
-    follow, bit 4 of the last digit is the sign, and from the fourth run on the value is the
-    difference to the run two before (pycocotools, maskApi.c, rleFrString).
-    """
-    runs: list[int] = []
-    value, shift = 0, 0
-    for char in counts:
-        digit = char - 48
-        if not 0 <= digit < 64:
-            raise DataError(f"{where}: RLE counts", expected="characters '0' to 'o'", got=char)
-        value |= (digit & 31) << shift
-        shift += 5
-        if digit & 32:
-            continue
-        if digit & 16:
-            value -= 1 << shift
-        if len(runs) > 2:
-            value += runs[-2]
-        if value < 0:
-            raise DataError(f"{where}: RLE counts", expected="run lengths >= 0", got=value)
-        runs.append(value)
-        value, shift = 0, 0
-    if shift:
-        raise DataError(f"{where}: RLE counts", expected="a complete last run", got=counts[-8:])
-    return runs
+    totals = run_totals([mask.counts for mask in masks], names)
+    for name, mask, total in zip(names, masks, totals, strict=True):
+        if total != mask.height * mask.width:
+            raise DataError(
+                f"{name}: RLE runs", expected=f"{mask.height * mask.width} pixels in all", got=total
+            )

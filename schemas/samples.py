@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+import msgspec
+
 from schemas.geometry import Box, Point
 from schemas.masks import MaskRLE
 
@@ -12,8 +14,7 @@ MediaKind = Literal["image", "video", "text"]
 """``text``: a split of phrases, without images."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Annotation:
+class Annotation(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One object on one image or frame."""
 
     object_id: int
@@ -81,3 +82,5 @@ class Group:
     key: str
     rows: int
     """Number of samples: 1 for a still, the frame count for a clip."""
+    part: str = ""
+    """Groups of another part begin a new shard: parts that are added later move no earlier row."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -11,6 +12,7 @@ from schemas.masks import MaskRLE
 _string_list = pa.list_(pa.string())
 _box = pa.list_(pa.float64(), 4)
 _point = pa.list_(pa.float64(), 2)
+_counts = pa.list_(pa.struct([("source", pa.string()), ("count", pa.int64())]))
 _rle = pa.struct([("height", pa.int32()), ("width", pa.int32()), ("counts", pa.binary())])
 
 SAMPLES = pa.schema(
@@ -63,9 +65,25 @@ PHRASES = pa.schema(
     [
         pa.field("row", pa.int64(), nullable=False),
         pa.field("phrase", pa.string(), nullable=False),
-        # How often it names an object, and how often it is a caption.
+        # How often it names an object, is a caption, and is said to fit nothing on an image.
         pa.field("objects", pa.int64(), nullable=False),
         pa.field("captions", pa.int64(), nullable=False),
+        pa.field("negatives", pa.int64(), nullable=False),
+        # Of a text corpus: how often each part of it uses the phrase, by name; else null.
+        pa.field("sources", _counts),
+    ]
+)
+
+CATEGORIES = pa.schema(
+    [
+        pa.field("name", pa.string(), nullable=False),
+        # null, or empty: the data set does not state it.
+        pa.field("id", pa.int64()),
+        pa.field("supercategory", pa.string()),
+        pa.field("synset", pa.string()),
+        pa.field("frequency", pa.string()),
+        pa.field("synonyms", _string_list),
+        pa.field("definition", pa.string()),
     ]
 )
 
@@ -101,6 +119,18 @@ def mask_cell(mask: MaskRLE | None) -> dict[str, Any] | None:
     if mask is None:
         return None
     return {"height": mask.height, "width": mask.width, "counts": mask.counts}
+
+
+def mask_column(masks: Sequence[MaskRLE | None]) -> pa.Array:
+    """Return masks as an ``_rle`` column; a cell each would be slower."""
+    parts = [
+        pa.array(
+            [None if mask is None else getattr(mask, field.name) for mask in masks], field.type
+        )
+        for field in _rle
+    ]
+    missing = pa.array([mask is None for mask in masks], pa.bool_())
+    return pa.StructArray.from_arrays(parts, fields=list(_rle), mask=missing)
 
 
 def mask_from_cell(cell: dict[str, Any] | None) -> MaskRLE | None:

@@ -44,8 +44,8 @@ def test_help_lists_the_commands_and_loads_nothing_heavy() -> None:
     ("arguments", "text"),
     [
         (("downlod",), "download"),
-        (("download", "cocoo"), "unknown data set 'cocoo'. Did you mean coco?"),
-        (("normalize", "davs"), "Did you mean davis?"),
+        (("download", "cocoo"), "unknown data set 'cocoo'. Did you mean coco"),
+        (("normalize", "davs"), "Did you mean davis"),
         (("download", "coco", "--split", "val2071"), "val2017"),
         (("train", "demo", "--student", "repvit_m0.9"), "repvit_m0_9"),
     ],

@@ -75,6 +75,34 @@ def normalize(
             "instead of quarantining the frame.",
         ),
     ] = False,
+    limit: Annotated[
+        int | None,
+        typer.Option(min=1, help="Text corpora: the first so many captions or pairs of a split."),
+    ] = None,
+    subset: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SHARE",
+            help="Only this share of each split, by the hash of the keys: 1% is the same "
+            "everywhere and lies within 2%. Also as DATASET@1%.",
+        ),
+    ] = None,
+    ids: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Only the images or clips with these keys, one a line."),
+    ] = None,
+    any_count: Annotated[
+        bool,
+        typer.Option("--any-count", help="Accept counts that differ from the published ones."),
+    ] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print the reports as JSON.")] = False,
+    every: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="sa-v: take one of so many frames of the 24 per second; else 4, those annotated.",
+        ),
+    ] = None,
     executor: Annotated[ExecutorName, typer.Option(help="Where shards are written.")] = "local",
     workers: Annotated[
         int, typer.Option(min=1, max=256, help="local: threads that decode; ray: processes.")
@@ -83,12 +111,18 @@ def normalize(
     """Cut the archives of a data set into shards of samples. The same command resumes."""
     from pipelines.cli import normalize_view as view
     from pipelines.cli.download import raw_folder
+    from pipelines.jobs.check_counts import check_counts
     from pipelines.jobs.finish_split import Budget
     from pipelines.jobs.normalize import NormalizeJob
+    from pipelines.jobs.normalize_text import normalize_text
     from pipelines.jobs.shard_normalized import NormalizeStage
+    from pipelines.jobs.split_report import describe_split
     from pipelines.normalize.base import LayoutOptions
+    from pipelines.normalize.phrases_of import PhraseCorpus
     from pipelines.normalize.registry import open_splits
+    from pipelines.normalize.subset import parse_name, subset_rule, take_subset
     from pipelines.store.objects import open_store
+    from schemas.ids import canonical_json
 
     budget = Budget.parse(max_quarantined)
     options = LayoutOptions(
@@ -98,22 +132,36 @@ def normalize(
         masks=masks,
         clips=clips,
         resize_masks=resize_masks,
+        limit=limit,
+        every=every,
     )
     source = raw_folder(root, raw) if origin is None else origin.expanduser()
     downloaded = origin is None
+    dataset, share = parse_name(dataset, subset)
+    rule = subset_rule(share, ids)
     splits = open_splits(dataset, split or [], source, options, downloaded=downloaded)
+    splits = take_subset(splits, rule)
     store = open_store(root)
+    reports = []
     for normalizer in splits:
-        stage = NormalizeStage(
-            store,
-            normalizer,
-            rows_per_shard=rows_per_shard,
-            threads=workers if executor == "local" else 1,
-        )
-        job = NormalizeJob(stage, budget)
-        with view.open_progress(stage) as listener:
-            record = job.run(_executor(executor, workers), listener)
-        view.show_split(record, job.stored_bytes())
+        if isinstance(normalizer, PhraseCorpus):
+            record = normalize_text(store, normalizer, any_count=any_count)
+        else:
+            stage = NormalizeStage(
+                store,
+                normalizer,
+                rows_per_shard=rows_per_shard,
+                threads=workers if executor == "local" else 1,
+            )
+            job = NormalizeJob(stage, budget, any_count=any_count)
+            with view.open_progress(stage, quiet=json) as listener:
+                record = job.run(_executor(executor, workers), listener)
+        view.warn_counts(check_counts(normalizer, record))
+        reports.append(describe_split(store, record))
+        if not json:
+            view.show_split(reports[-1])
+    if json:
+        typer.echo(canonical_json(reports), nl=False)
 
 
 def _executor(name: ExecutorName, workers: int) -> Executor:

@@ -11,7 +11,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from pipelines.engine.work import Failure, Listener, UnitReport
+from pipelines.jobs.check_counts import CountCheck
 from pipelines.jobs.shard_normalized import NormalizeStage
+from pipelines.jobs.split_report import SplitDescription
 from schemas.manifests import SplitRecord
 
 _NARROW = 80
@@ -19,9 +21,15 @@ _LINE_EVERY_PERCENT = 10
 
 
 @contextlib.contextmanager
-def open_progress(stage: NormalizeStage) -> Iterator[Listener]:
-    """Show a bar on a terminal, and elsewhere a line per tenth of the shards."""
-    console = _console()
+def open_progress(stage: NormalizeStage, *, quiet: bool = False) -> Iterator[Listener]:
+    """Show a bar on a terminal, and elsewhere a line per tenth of the shards.
+
+    Parameters
+    ----------
+    quiet
+        Keep standard output for something else.
+    """
+    console = Console(highlight=False, markup=False, stderr=quiet)
     title = f"{stage.normalizer.dataset}/{stage.normalizer.split}"
     if not console.is_terminal:
         yield _Lines(console, title, len(stage.plans))
@@ -33,22 +41,60 @@ def open_progress(stage: NormalizeStage) -> Iterator[Listener]:
         yield _Bar(progress, title, len(stage.plans))
 
 
-def show_split(record: SplitRecord, shard_bytes: int) -> None:
+def warn_counts(check: CountCheck) -> None:
+    """Print on standard error what differs from the published counts, if anything does."""
+    if check.differences:
+        console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+        console.print(f"warning: {check}")
+
+
+def show_split(described: SplitDescription) -> None:
     """Print what a complete split holds."""
+    record = described.record
     table = Table.grid(padding=(0, 2))
     table.add_column(no_wrap=True)
     table.add_column(justify="right", overflow="fold")
-    table.add_row("shards", f"{record.shards}")
-    table.add_row("rows", f"{record.rows}, {record.rows_per_shard} per shard at most")
-    for name, count in sorted(record.counts.items()):
-        table.add_row(name.replace("_", " "), f"{count}")
-    table.add_row("phrases", f"{record.phrases}")
-    for reason, count in sorted(record.quarantined.items()):
-        table.add_row(f"quarantined: {reason}", f"{count}")
-    table.add_row("bytes", decimal(shard_bytes))
-    console = _console()
+    for name, value in (*_shard_lines(record), *_count_lines(record), *_report_lines(described)):
+        table.add_row(name, value)
+    table.add_row("bytes", decimal(described.bytes))
+    console = Console(highlight=False, markup=False)
     console.print(f"{record.dataset}/{record.split}", style="bold")
     console.print(table)
+
+
+def _shard_lines(record: SplitRecord) -> list[tuple[str, str]]:
+    if not record.shards:
+        return []
+    return [
+        ("shards", f"{record.shards}"),
+        ("rows", f"{record.rows}, {record.rows_per_shard} per shard at most"),
+    ]
+
+
+def _count_lines(record: SplitRecord) -> list[tuple[str, str]]:
+    counts = [(name.replace("_", " "), f"{count}") for name, count in sorted(record.counts.items())]
+    reasons = sorted(record.quarantined.items())
+    return [
+        *counts,
+        ("phrases", f"{record.phrases}"),
+        *((f"quarantined: {reason}", f"{count}") for reason, count in reasons),
+    ]
+
+
+def _report_lines(described: SplitDescription) -> list[tuple[str, str]]:
+    report = described.report
+    if report is None:
+        return []
+    lines = [("categories", f"{len(report.categories)}")] if report.categories else []
+    lines.append(("without objects", f"{report.without_objects}"))
+    if (sizes := report.sizes) is not None:
+        for name in ("smallest", "median", "largest"):
+            width, height = getattr(sizes, name)
+            lines.append((f"{name} image", f"{width}x{height}"))
+    if (objects := report.objects_per_image) is not None:
+        least, most = objects.minimum, objects.maximum
+        lines.append(("objects per image", f"{least} to {most}, median {objects.median}"))
+    return lines
 
 
 class _Bar:
@@ -84,7 +130,3 @@ class _Lines:
         now = self._settled * 100 // self._shards
         if before // _LINE_EVERY_PERCENT != now // _LINE_EVERY_PERCENT:
             self._console.print(f"{self._title}: {self._settled} of {self._shards} shards")
-
-
-def _console() -> Console:
-    return Console(highlight=False, markup=False)

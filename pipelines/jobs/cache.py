@@ -198,6 +198,8 @@ def _possible(
 ) -> tuple[list[tuple[str, str | None]], list[str]]:
     """Return the features that the split can have, and a note for each kind that it cannot."""
     lacking: dict[RowKind, str] = {}
+    if not split.record.rows:
+        lacking["sample"] = "no image features: the split has no images"
     if not split.record.phrases:
         lacking["phrase"] = "no text features: the split has no phrases"
     if not split.record.object_frames_per_shard:

@@ -1,21 +1,23 @@
-"""The last step of normalizing: the table of phrases, then split.json."""
+"""The last step of normalizing: the tables of the whole split, then split.json."""
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 
+from pipelines.jobs.check_counts import require_published
 from pipelines.jobs.shard_normalized import NormalizeStage
+from pipelines.jobs.split_tables import SplitTables, put_split_tables
+from pipelines.normalize.categories import described_categories
+from pipelines.normalize.subset import Subset
 from pipelines.store import layout
 from pipelines.store.commits import put_identical
 from pipelines.store.objects import ObjectStore
-from pipelines.store.tables import encode_table, read_table, table_record
 from schemas.errors import BudgetError, ConflictError, UsageError
 from schemas.ids import canonical_json, digest_bytes, parse_json
 from schemas.manifests import CommitRecord, FileRecord, SplitRecord
-from schemas.tables import ANNOTATIONS, PHRASES, SAMPLES
 
 _BUDGET = re.compile(r"(?P<number>\d+|\d+\.\d+(?=%))(?P<percent>%?)", re.ASCII)
 
@@ -45,13 +47,17 @@ class Budget:
         return int(rows * self.share) if self.rows is None else self.rows
 
 
-def finish_split(store: ObjectStore, stage: NormalizeStage, budget: Budget) -> SplitRecord:
-    """Write ``phrases.parquet`` and then ``split.json``, or find them there alike.
+def finish_split(
+    store: ObjectStore, stage: NormalizeStage, budget: Budget, *, any_count: bool = False
+) -> SplitRecord:
+    """Write the tables of the whole split and then ``split.json``, or find them there alike.
 
     Raises
     ------
     BudgetError
         Too many rows are quarantined. The shards stay; split.json is not written.
+    DataError
+        The counts are not the published ones (``require_published``). Likewise.
     ConflictError
         A shard, or an earlier split.json, was made from another source or in another way.
     """
@@ -61,7 +67,10 @@ def finish_split(store: ObjectStore, stage: NormalizeStage, budget: Budget) -> S
     key = layout.split_key(dataset, split)
     if store.size(key) is not None:
         return _same_split(parse_json(store.get(key), SplitRecord, key), commits, key)
-    record = _split_record(stage, commits, _put_phrases(store, stage))
+    described = described_categories(stage.normalizer)
+    tables = put_split_tables(store, dataset, split, len(commits), described)
+    record = _split_record(stage, commits, tables)
+    require_published(stage.normalizer, record, any_count=any_count)
     body = canonical_json(record)
     put_identical(store, FileRecord(key=key, bytes=len(body), blake3=digest_bytes(body)), body)
     return record
@@ -81,7 +90,7 @@ def _commits_digest(commits: list[CommitRecord]) -> str:
 
 
 def _split_record(
-    stage: NormalizeStage, commits: list[CommitRecord], phrases: tuple[FileRecord, int]
+    stage: NormalizeStage, commits: list[CommitRecord], tables: SplitTables
 ) -> SplitRecord:
     normalizer = stage.normalizer
     return SplitRecord(
@@ -92,14 +101,15 @@ def _split_record(
         rows=sum(commit.rows for commit in commits),
         rows_per_shard=stage.capacity,
         object_frames_per_shard=max(commit.counts.get("object_frames", 0) for commit in commits),
-        phrases=phrases[1],
+        phrases=tables.phrases,
         counts=_sums([*(commit.counts for commit in commits), dict(normalizer.dropped())]),
         quarantined=_sums(commit.quarantined for commit in commits),
         licence=normalizer.licence,
         normalizer=normalizer.version,
         sources=dict(normalizer.sources()),
         commits=_commits_digest(commits),
-        files=(phrases[0],),
+        files=tables.files,
+        subset=normalizer.identity if isinstance(normalizer, Subset) else None,
     )
 
 
@@ -108,31 +118,6 @@ def _sums(counts: Iterable[dict[str, int]]) -> dict[str, int]:
     for count in counts:
         total.update(count)
     return dict(total)
-
-
-def _put_phrases(store: ObjectStore, stage: NormalizeStage) -> tuple[FileRecord, int]:
-    """Store the unique phrases of the split, sorted by code point; return the file and its rows."""
-    objects: Counter[str] = Counter()
-    captions: Counter[str] = Counter()
-    dataset, split = stage.normalizer.dataset, stage.normalizer.split
-    for plan in stage.plans:
-        key = layout.annotations_key(dataset, split, plan.shard)
-        objects.update(_texts(read_table(store, key, ANNOTATIONS).column("phrases").to_pylist()))
-        key = layout.samples_key(dataset, split, plan.shard)
-        captions.update(_texts(read_table(store, key, SAMPLES).column("captions").to_pylist()))
-    rows = [
-        {"row": row, "phrase": phrase, "objects": objects[phrase], "captions": captions[phrase]}
-        for row, phrase in enumerate(sorted(objects.keys() | captions.keys()))
-    ]
-    body = encode_table(rows, PHRASES)
-    record = table_record(layout.phrases_key(dataset, split), body)
-    put_identical(store, record, body)
-    return record, len(rows)
-
-
-def _texts(cells: Iterable[list[str] | None]) -> Iterator[str]:
-    for cell in cells:
-        yield from cell or ()
 
 
 def _check_budget(name: str, commits: list[CommitRecord], budget: Budget) -> None:

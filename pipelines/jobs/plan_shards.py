@@ -38,6 +38,8 @@ def shard_capacity(groups: Iterable[Group], requested: int) -> int:
 def plan_shards(groups: Sequence[Group], capacity: int) -> list[ShardPlan]:
     """Fill shards with whole groups in the given order, each until the next would not fit.
 
+    A shard holds groups of one part only.
+
     Raises
     ------
     DataError
@@ -48,15 +50,15 @@ def plan_shards(groups: Sequence[Group], capacity: int) -> list[ShardPlan]:
     if len({group.key for group in groups}) < len(groups):
         raise DataError("two groups of the split have the same key", expected="unique keys")
     shards: list[list[Group]] = [[]]
-    room = capacity
+    part, room = groups[0].part, capacity
     for group in groups:
         if not 1 <= group.rows <= capacity:
             raise DataError(
                 f"group {group.key}", expected=f"1 to {capacity} samples", got=group.rows
             )
-        if group.rows > room:
+        if group.rows > room or group.part != part:
             shards.append([])
-            room = capacity
+            part, room = group.part, capacity
         shards[-1].append(group)
         room -= group.rows
     return [ShardPlan(shard=shard, groups=tuple(held)) for shard, held in enumerate(shards)]

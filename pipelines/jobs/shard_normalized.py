@@ -14,7 +14,7 @@ import pyarrow as pa
 from pipelines.engine.work import UnitReport, WorkUnit
 from pipelines.jobs.media_tar import MediaTar
 from pipelines.jobs.plan_shards import ShardPlan, plan_shards, shard_capacity
-from pipelines.jobs.shard_rows import Row, ShardRows
+from pipelines.jobs.shard_rows import ShardRows
 from pipelines.normalize.base import Normalizer
 from pipelines.normalize.checks import checked
 from pipelines.store import layout
@@ -26,18 +26,17 @@ from pipelines.store.commits import (
     write_commit,
 )
 from pipelines.store.objects import ObjectStore
-from pipelines.store.tables import encode_table, table_record
+from pipelines.store.tables import encode_columns, table_record
 from schemas.errors import ConflictError, DataError
 from schemas.ids import canonical_json, digest_bytes
 from schemas.manifests import CommitRecord, FileRecord
 from schemas.samples import Group, Sample
-from schemas.tables import ANNOTATIONS, SAMPLES
 
 PRODUCT = "normalized"
 
 KeyOfShard = Callable[[str, str, int], str]
 
-_CACHED = frozenset(["capacity", "groups", "identity", "plans"])
+_CACHED = frozenset(["_sources", "capacity", "groups", "plans"])
 
 
 class NormalizeStage:
@@ -97,11 +96,20 @@ class NormalizeStage:
         """The split's groups, in order."""
         return self.normalizer.groups()
 
+    def identity(self, plan: ShardPlan) -> str:
+        """Return what decides the content of a shard, for its commit record.
+
+        Of the sources it names only the one that the shard's groups are a part of, when they are:
+        so a shard stays what it is when other archives are added.
+        """
+        part = plan.groups[0].part
+        sources = {part: self._sources[part]} if part in self._sources else self._sources
+        digest = digest_bytes(canonical_json(sources))[:16]
+        return f"{self.normalizer.version} rows={self.capacity} sources={digest}"
+
     @cached_property
-    def identity(self) -> str:
-        """What decides the content of every shard, for commit records."""
-        sources = digest_bytes(canonical_json(dict(self.normalizer.sources())))[:16]
-        return f"{self.normalizer.version} rows={self.capacity} sources={sources}"
+    def _sources(self) -> dict[str, str]:
+        return dict(self.normalizer.sources())
 
     def is_committed(self, unit: WorkUnit) -> bool:
         """See ``Stage.is_committed``."""
@@ -116,11 +124,12 @@ class NormalizeStage:
             It was not: the two may not be mixed in one split.
         """
         record = read_commit(self.store, self.folder, shard)
-        if record.identity != self.identity:
+        identity = self.identity(self.plans[shard])
+        if record.identity != identity:
             raise ConflictError(
                 f"{self.folder} in {self.store.url} was normalized from another source, by "
                 "another version, or with other options",
-                expected=self.identity,
+                expected=identity,
                 got=record.identity,
                 fix=f"Remove {self.folder} and what was cached from it, or use another --root.",
             )
@@ -137,11 +146,11 @@ class NormalizeStage:
             split=unit.split,
             shard=unit.shard,
             rows=len(rows.samples),
-            identity=self.identity,
+            identity=self.identity(plan),
             files=(
                 media,
-                self._put_table(layout.samples_key, unit, rows.samples, SAMPLES),
-                self._put_table(layout.annotations_key, unit, rows.annotations, ANNOTATIONS),
+                self._put_table(layout.samples_key, unit, rows.samples_table()),
+                self._put_table(layout.annotations_key, unit, rows.annotations_table()),
             ),
             counts=rows.counts(),
             quarantined=dict(rows.quarantined),
@@ -189,10 +198,8 @@ class NormalizeStage:
             if count != group.rows:
                 raise DataError(f"group {group.key}", expected=f"{group.rows} samples", got=count)
 
-    def _put_table(
-        self, key_of: KeyOfShard, unit: WorkUnit, rows: list[Row], schema: pa.Schema
-    ) -> FileRecord:
-        body = encode_table(rows, schema)
+    def _put_table(self, key_of: KeyOfShard, unit: WorkUnit, table: pa.Table) -> FileRecord:
+        body = encode_columns(table)
         record = table_record(key_of(unit.dataset, unit.split, unit.shard), body)
         put_identical(self.store, record, body)
         return record

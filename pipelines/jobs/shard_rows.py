@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
+import pyarrow as pa
+
 from schemas.ids import digest_bytes
+from schemas.masks import mask_areas
 from schemas.samples import Annotation, MediaKind, Sample
-from schemas.tables import mask_cell
+from schemas.tables import ANNOTATIONS, SAMPLES, mask_cell, mask_column
 from schemas.videos import Prompt, object_frames
 
 Row = dict[str, Any]
@@ -18,11 +21,13 @@ class ShardRows:
 
     def __init__(self, media: MediaKind) -> None:
         self.samples: list[Row] = []
-        self.annotations: list[Row] = []
+        self._objects: list[Annotation] = []
+        self._rows: list[int] = []
+        self._areas: list[int | None] = []
         self.quarantined: Counter[str] = Counter()
         self._media = media
         self._counts: Counter[str] = Counter()
-        self._objects: set[tuple[str | None, int]] = set()
+        self._distinct: set[tuple[str | None, int]] = set()
         self._clip_frames: Counter[str] = Counter()
         self._prompts: dict[str, dict[int, Prompt]] = {}
 
@@ -37,8 +42,38 @@ class ShardRows:
             return
         self._counts["sound"] += 1
         self._counts["captions"] += len(sample.captions)
+        masks = [item.mask for item in sample.annotations if item.mask is not None]
+        areas = iter(mask_areas(masks))
         for annotation in sample.annotations:
-            self._add_object(sample, annotation, row)
+            area = None if annotation.mask is None else next(areas)
+            self._add_object(sample, annotation, row, area)
+
+    def samples_table(self) -> pa.Table:
+        """Return the rows of the samples."""
+        return pa.Table.from_pylist(self.samples, schema=SAMPLES)
+
+    def annotations_table(self) -> pa.Table:
+        """Return the rows of the objects, made column by column: SA-1B has 6,400 in a shard."""
+        samples, objects = [self.samples[row] for row in self._rows], self._objects
+        columns = {
+            "row": self._rows,
+            "key": [sample["key"] for sample in samples],
+            "clip": [sample["clip"] for sample in samples],
+            "frame": [sample["frame"] for sample in samples],
+            "object_id": [item.object_id for item in objects],
+            "category": [item.category for item in objects],
+            "phrases": [item.phrases for item in objects],
+            "box_xyxy": [item.box for item in objects],
+            "mask": mask_column([item.mask for item in objects]),
+            "area": self._areas,
+            "is_crowd": [item.is_crowd for item in objects],
+            "exhaustive": [item.exhaustive for item in objects],
+            "predicted_iou": [item.predicted_iou for item in objects],
+            "stability": [item.stability for item in objects],
+            "points_xy": [item.points for item in objects],
+            "crop_box_xyxy": [item.crop_box for item in objects],
+        }
+        return pa.Table.from_pydict(columns, schema=ANNOTATIONS)
 
     def counts(self) -> dict[str, int]:
         """Return the sums of a commit record; all names are there for a kind of media, also at 0.
@@ -47,7 +82,7 @@ class ShardRows:
         have a row on each annotated frame.
         """
         names = ["annotations", "crowd", "captions"]
-        named = {"objects": len(self._objects)}
+        named = {"objects": len(self._distinct)}
         if self._media == "image":
             named["images"] = self._counts["sound"]
             names.append("zero_area")
@@ -58,14 +93,17 @@ class ShardRows:
             names.append("empty_masks")
         return named | {name: self._counts[name] for name in names}
 
-    def _add_object(self, sample: Sample, annotation: Annotation, row: int) -> None:
-        area = None if annotation.mask is None else annotation.mask.area
+    def _add_object(
+        self, sample: Sample, annotation: Annotation, row: int, area: int | None
+    ) -> None:
         if area == 0 and self._media == "image":
             # In a clip an empty mask says that the object is hidden; in a still it says nothing.
             self._counts["zero_area"] += 1
             return
-        self.annotations.append(_annotation_row(sample, annotation, row, area))
-        self._objects.add((sample.clip or sample.key, annotation.object_id))
+        self._objects.append(annotation)
+        self._rows.append(row)
+        self._areas.append(area)
+        self._distinct.add((sample.clip or sample.key, annotation.object_id))
         self._counts["annotations"] += 1
         self._counts["crowd"] += annotation.is_crowd
         self._counts["empty_masks"] += area == 0
@@ -104,25 +142,4 @@ def _sample_row(sample: Sample, row: int, offset: int) -> Row:
         "archive": sample.source.archive,
         "member": sample.source.member,
         "quarantine": sample.quarantine,
-    }
-
-
-def _annotation_row(sample: Sample, annotation: Annotation, row: int, area: int | None) -> Row:
-    return {
-        "row": row,
-        "key": sample.key,
-        "clip": sample.clip,
-        "frame": sample.frame,
-        "object_id": annotation.object_id,
-        "category": annotation.category,
-        "phrases": list(annotation.phrases),
-        "box_xyxy": annotation.box,
-        "mask": mask_cell(annotation.mask),
-        "area": area,
-        "is_crowd": annotation.is_crowd,
-        "exhaustive": annotation.exhaustive,
-        "predicted_iou": annotation.predicted_iou,
-        "stability": annotation.stability,
-        "points_xy": list(annotation.points),
-        "crop_box_xyxy": annotation.crop_box,
     }

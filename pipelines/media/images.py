@@ -14,7 +14,7 @@ from contextlib import contextmanager
 
 import numpy as np
 import numpy.typing as npt
-from PIL import ImageFile
+from PIL import Image, ImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 from PIL.WebPImagePlugin import WebPImageFile
@@ -55,12 +55,25 @@ def decode_image(encoded: bytes, where: str) -> Image_HWC:
         if image.mode.startswith("I;16"):
             grey_HW = (np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8)
             return np.repeat(grey_HW[:, :, None], 3, axis=2)
-        if image.mode in {"I", "F"}:
-            raise DataError(f"{where}: unsupported: pixels of mode {image.mode}")
+        _require_supported(image, where)
         if image.mode == "P":
             # Straight to RGB, Pillow warns when the palette has transparent entries.
             return np.asarray(image.convert("RGBA").convert("RGB"))
         return np.asarray(image.convert("RGB"))
+
+
+def verify_image(encoded: bytes, where: str) -> tuple[int, int]:
+    """Return ``(width, height)`` of an image that ``decode_image`` can decode to its last row.
+
+    Raises
+    ------
+    DataError
+        As ``decode_image``.
+    """
+    with _opened(encoded, where) as image:
+        _require_supported(image, where)
+        image.load()
+        return image.size
 
 
 def image_size(encoded: bytes, where: str) -> tuple[int, int]:
@@ -96,6 +109,11 @@ def decode_indexed(encoded: bytes, where: str) -> Indices_HW:
         return np.asarray(image)
 
 
+def _require_supported(image: ImageFile.ImageFile, where: str) -> None:
+    if image.mode in {"I", "F"}:
+        raise DataError(f"{where}: unsupported: pixels of mode {image.mode}")
+
+
 @contextmanager
 def _opened(encoded: bytes, where: str) -> Iterator[ImageFile.ImageFile]:
     """Open by the first bytes; Image.open would warn of large images instead of refusing them."""
@@ -115,6 +133,8 @@ def _opened(encoded: bytes, where: str) -> Iterator[ImageFile.ImageFile]:
             yield image
     except DataError:
         raise
+    except Image.DecompressionBombError as cause:  # the WebP plugin looks before we can
+        raise DataError(f"{where}: too-large: {cause}") from cause
     except _DECODER_ERRORS as cause:
         reason = "truncated" if "truncated" in str(cause).lower() else "undecodable"
         raise DataError(f"{where}: {reason}: {cause}") from cause

@@ -47,7 +47,7 @@ class Normalizer(Protocol):
         ...
 
     def groups(self) -> Sequence[Group]:
-        """Return all groups, sorted by key.
+        """Return all groups, sorted by part and key.
 
         Raises
         ------
@@ -80,6 +80,10 @@ class LayoutOptions:
     clips: str | None = None
     """Pattern of clip names: take these, whatever the split's list says."""
     resize_masks: bool = False
+    limit: int | None = None
+    """Text corpora: only the first so many captions or pairs of a split."""
+    every: int | None = None
+    """SA-V: every how many frames of the 24 per second are samples; 4 when not given."""
 
     def allow(self, dataset: str, *names: str) -> None:
         """Refuse options that mean nothing for a data set."""

@@ -4,14 +4,23 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from pipelines.media.images import decode_image
+from pipelines.media.images import verify_image
 from schemas.errors import DataError
 from schemas.samples import Sample
 
 
 def quarantined(sample: Sample, reason: str) -> Sample:
     """Return the sample as a row that must not be used: no image, no objects, no captions."""
-    return replace(sample, encoded=b"", annotations=(), captions=(), void=None, quarantine=reason)
+    return replace(
+        sample,
+        encoded=b"",
+        annotations=(),
+        captions=(),
+        negatives=(),
+        not_exhaustive=(),
+        void=None,
+        quarantine=reason,
+    )
 
 
 def checked(sample: Sample) -> Sample:
@@ -19,7 +28,7 @@ def checked(sample: Sample) -> Sample:
     if sample.quarantine is not None:
         return quarantined(sample, sample.quarantine)
     try:
-        height, width, _ = decode_image(sample.encoded, sample.key).shape
+        width, height = verify_image(sample.encoded, sample.key)
     except DataError as error:
         return quarantined(sample, str(error).removeprefix(f"{sample.key}: "))
     if (width, height) != (sample.width, sample.height):

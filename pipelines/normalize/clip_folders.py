@@ -55,32 +55,45 @@ def find_tree(
     UsageError
         Several folders have the candidate's path.
     """
-    trees = _trees(files, suffixes)
+    clips = _clips_by_folder(files, suffixes)
     tried = tuple(candidates)
     for candidate in tried:
         wanted = candidate.strip("/")
-        found = [name for name in trees if f"/{name}".endswith(f"/{wanted}")]
+        found = [folder for folder in clips if f"/{folder}".endswith(f"/{wanted}")]
         if len(found) > 1:
             raise UsageError(
                 f"{files.where} has several folders {wanted}: {', '.join(sorted(found)[:5])}",
                 fix=f"Say which one by {option}, with more of its path.",
             )
         if found:
-            return ClipTree(folder=found[0], clips=trees[found[0]])
+            return _tree(files, found[0], clips[found[0]])
     raise IncompleteError(
         f"{files.where} has no folder {' or '.join(tried)} with clips",
-        got=", ".join(sorted(trees)[:8]) or "no folder of clips at all",
+        got=", ".join(sorted(clips)[:8]) or "no folder of clips at all",
         fix=f"Name the folder by {option}, or check --from.",
     )
 
 
-def _trees(files: SourceFiles, suffixes: frozenset[str]) -> dict[str, dict[str, dict[str, Source]]]:
-    trees: defaultdict[str, defaultdict[str, dict[str, Source]]]
-    trees = defaultdict(lambda: defaultdict(dict))
+def _clips_by_folder(
+    files: SourceFiles, suffixes: frozenset[str]
+) -> dict[str, dict[str, list[Source]]]:
+    """Return the files by the folder above their own, then by their own: hundreds of thousands."""
+    folders: defaultdict[str, defaultdict[str, list[Source]]]
+    folders = defaultdict(lambda: defaultdict(list))
     for source in files:
-        path = PurePosixPath(source.member)
-        if path.suffix.lower() in suffixes and len(path.parts) > 2:
-            clip = trees[str(path.parent.parent)][path.parent.name]
-            if clip.setdefault(path.stem, source) is not source:
-                raise DataError(f"{source.member} of {files.where} has a namesake in {path.parent}")
-    return {folder: dict(clips) for folder, clips in trees.items()}
+        path, _, name = source.member.rpartition("/")
+        folder, _, clip = path.rpartition("/")
+        if folder and PurePosixPath(name).suffix.lower() in suffixes:
+            folders[folder][clip].append(source)
+    return {folder: dict(clips) for folder, clips in folders.items()}
+
+
+def _tree(files: SourceFiles, folder: str, sources: Mapping[str, list[Source]]) -> ClipTree:
+    clips: dict[str, dict[str, Source]] = {}
+    for clip, found in sources.items():
+        stems = clips.setdefault(clip, {})
+        for source in found:
+            stem = PurePosixPath(source.member).stem
+            if stems.setdefault(stem, source) is not source:
+                raise DataError(f"{source.member} of {files.where} has a namesake beside it")
+    return ClipTree(folder=folder, clips=clips)

@@ -20,12 +20,15 @@ Side = Annotated[int, msgspec.Meta(gt=0, le=1 << 16)]
 
 
 class ImageRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """An entry of ``images``."""
+    """An entry of ``images``. What only one dialect has is optional here; see ``Dialect``."""
 
     id: int
     width: Side
     height: Side
-    file_name: str
+    file_name: str | None = None
+    coco_url: str | None = None
+    neg_category_ids: tuple[int, ...] = ()
+    not_exhaustive_category_ids: tuple[int, ...] = ()
 
 
 class ObjectRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -60,10 +63,15 @@ class ObjectRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class CategoryRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """An entry of ``categories``."""
+    """An entry of ``categories``; LVIS says more of a category than COCO."""
 
     id: int
     name: str
+    supercategory: str | None = None
+    synset: str | None = None
+    frequency: str | None = None
+    synonyms: tuple[str, ...] = ()
+    definition: str | None = msgspec.field(name="def", default=None)
 
 
 class CaptionRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -101,12 +109,13 @@ RecordT = TypeVar("RecordT", bound=_Identified)
 class AnnotatedImages:
     """The join of an instances file and its captions: outer on images."""
 
-    images: dict[str, ImageRecord]
-    """By file name."""
+    images: dict[int, ImageRecord]
+    """By id."""
     objects: dict[int, list[ObjectRecord]]
     """By image id, in the order of annotation ids."""
     captions: dict[int, list[str]]
-    categories: dict[int, str]
+    categories: dict[int, CategoryRecord]
+    """By id, ascending."""
     dropped: dict[str, int]
     """Records that no image shows, by reason."""
 
@@ -135,13 +144,9 @@ def join(instances: InstancesFile, captions: CaptionsFile | None, where: str) ->
     Raises
     ------
     DataError
-        An id or file name appears twice, or an object's category does not exist.
+        An id appears twice, or an object's category does not exist.
     """
-    by_id = _unique(instances.images, f"{where}: image")
-    images = {image.file_name: image for image in instances.images}
-    if len(images) < len(by_id):
-        names = Counter(image.file_name for image in instances.images)
-        raise DataError(f"{where}: two images are named {names.most_common(1)[0][0]!r}")
+    images = _unique(instances.images, f"{where}: image")
     categories = _unique(instances.categories, f"{where}: category")
     dropped: Counter[str] = Counter()
     objects: defaultdict[int, list[ObjectRecord]] = defaultdict(list)
@@ -151,7 +156,7 @@ def join(instances: InstancesFile, captions: CaptionsFile | None, where: str) ->
                 f"{where}: {record.name} has the category {record.category_id}",
                 expected="an id of `categories`",
             )
-        if record.image_id not in by_id:
+        if record.image_id not in images:
             dropped["annotations_without_image"] += 1
         elif record.area is not None and record.area <= 0:
             dropped["zero_area"] += 1
@@ -160,8 +165,8 @@ def join(instances: InstancesFile, captions: CaptionsFile | None, where: str) ->
     return AnnotatedImages(
         images=images,
         objects=objects,
-        captions=_captions(captions, by_id, where, dropped),
-        categories={number: category.name for number, category in categories.items()},
+        captions=_captions(captions, images, where, dropped),
+        categories=dict(sorted(categories.items())),
         dropped=dict(dropped),
     )
 
@@ -198,7 +203,7 @@ def _unique(records: Iterable[RecordT], what: str) -> dict[int, RecordT]:
 def _decode_value(raw: msgspec.Raw, where: str) -> object:
     try:
         return msgspec.json.decode(raw)
-    except msgspec.DecodeError as cause:
+    except (msgspec.DecodeError, UnicodeDecodeError) as cause:  # what was skipped was not checked
         raise DataError(f"{where}: {cause}") from cause
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import fnmatch
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import PurePosixPath
@@ -17,7 +16,15 @@ from pipelines.normalize.clip_folders import (
     find_tree,
     frame_order,
 )
-from pipelines.normalize.indexed_png import IndexedMasks, empty_mask, read_indexed_masks
+from pipelines.normalize.clip_layout import ClipLayout
+from pipelines.normalize.clip_lists import (
+    listed_clips,
+    matching_clips,
+    read_clip_list,
+    refuse_unlisted,
+)
+from pipelines.normalize.clip_meta import UNNAMED, ClipNames, merge_names, read_clip_meta
+from pipelines.normalize.indexed_png import IndexedMasks, empty_mask
 from pipelines.normalize.sources import SourceFiles, find_file
 from schemas.errors import ArchiveError, DataError, IncompleteError
 from schemas.ids import frame_key, sample_key
@@ -25,17 +32,6 @@ from schemas.samples import Annotation, Group, MediaKind, Sample, Source
 
 MasksByStem = Mapping[str, IndexedMasks | DataError]
 """Masks of a clip by frame name; an error where the file cannot be used."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClipLayout:
-    """Where a data set has its clips. ``{split}`` stands for the split's name."""
-
-    frames: tuple[str, ...]
-    """Folders to look for, the first that is there counts."""
-    masks: tuple[str, ...]
-    clip_list: str
-    """File with one clip name per line; a source without any such list is taken whole."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +47,8 @@ class IndexedClips:
     media: MediaKind = "video"
 
     def __post_init__(self) -> None:
-        self.options.allow(self.dataset, "frames", "masks", "clips", "resize_masks")
+        meta = ("annotations",) if self.layout.meta else ()
+        self.options.allow(self.dataset, "frames", "masks", "clips", "resize_masks", *meta)
 
     def __reduce__(self) -> tuple[type[IndexedClips], tuple[object, ...]]:
         fields = (self.files, self.split, self.options, self.dataset, self.licence, self.layout)
@@ -70,7 +67,8 @@ class IndexedClips:
             for clip in self._clips
             for source in tree.clips.get(clip, {}).values()
         ]
-        return self.files.digests(used, [self._list] if self._list else [])
+        said = [file for file in (self._list, self._meta, self._captions) if file is not None]
+        return self.files.digests(used, said)
 
     def groups(self) -> Sequence[Group]:
         """See ``Normalizer.groups``."""
@@ -80,26 +78,31 @@ class IndexedClips:
 
     def dropped(self) -> Mapping[str, int]:
         """See ``Normalizer.dropped``."""
-        count = sum(
-            len(self._masks.clips.get(clip, {}).keys() - self._frames.clips[clip].keys())
-            for clip in self._clips
-        )
-        return {"masks_without_frame": count} if count else {}
+        masks, frames = self._masks.clips, self._frames.clips
+        counts = {
+            "masks_without_frame": sum(
+                len(masks.get(clip, {}).keys() - frames[clip].keys()) for clip in self._clips
+            ),
+            "clips_without_masks": sum(clip not in masks for clip in self._clips),
+        }
+        return {reason: count for reason, count in counts.items() if count}
 
     def read(self, group: Group) -> Iterator[Sample]:
         """See ``Normalizer.read``.
 
         A frame without mask file has no annotations. A frame with one has an annotation for every
-        object of the clip, with an empty mask where the object is not visible.
+        object of the clip, with an empty mask where the object is not visible; or only for those
+        that are visible, when the split has first masks only and the others are just not told.
         """
         frames = self._frames.clips[group.key]
         masks = self._read_masks(self._masks.clips.get(group.key, {}))
+        names = self._names.get(group.key, {})
         sound = [found for found in masks.values() if isinstance(found, IndexedMasks)]
         ids = sorted({number for found in sound for number in found.objects})
         for position, stem in enumerate(frame_order(group.key, frames)):
             sample = self._frame(group.key, position, stem, frames[stem])
             if stem in masks and sample.quarantine is None:
-                sample = self._annotated(sample, masks[stem], ids)
+                sample = self._annotated(sample, masks[stem], ids, names)
             yield sample
 
     def _frame(self, clip: str, position: int, stem: str, source: Source) -> Sample:
@@ -125,7 +128,7 @@ class IndexedClips:
         masks: dict[str, IndexedMasks | DataError] = {}
         for stem, source in sources.items():
             try:
-                masks[stem] = read_indexed_masks(self.files.read(source), source.member)
+                masks[stem] = self.layout.read_masks(self.files.read(source), source.member)
             except ArchiveError:
                 raise
             except DataError as error:
@@ -133,7 +136,11 @@ class IndexedClips:
         return masks
 
     def _annotated(
-        self, sample: Sample, masks: IndexedMasks | DataError, ids: Sequence[int]
+        self,
+        sample: Sample,
+        masks: IndexedMasks | DataError,
+        ids: Sequence[int],
+        names: ClipNames,
     ) -> Sample:
         if isinstance(masks, DataError):
             return replace(sample, quarantine=f"bad-mask: {masks}")
@@ -143,65 +150,75 @@ class IndexedClips:
                 return replace(sample, quarantine=f"mask-size: mask {sizes}")
             masks = masks.resized(sample.width, sample.height)
         hidden = empty_mask(sample.width, sample.height)
+        told = masks.objects if self.layout.first_masks_only else ids
         annotations = tuple(
-            Annotation(object_id=number, mask=masks.objects.get(number, hidden)) for number in ids
+            Annotation(
+                object_id=number,
+                mask=masks.objects.get(number, hidden),
+                category=(name := names.get(number, UNNAMED)).category,
+                phrases=name.phrases,
+            )
+            for number in told
         )
         return replace(sample, annotations=annotations, void=masks.void)
 
     @cached_property
     def _frames(self) -> ClipTree:
-        wanted = (self.options.frames,) if self.options.frames else self._named(self.layout.frames)
+        wanted = (self.options.frames,) if self.options.frames else self.layout.frames
         return find_tree(self.files, wanted, FRAME_SUFFIXES, "--frames")
 
     @cached_property
     def _masks(self) -> ClipTree:
-        wanted = (self.options.masks,) if self.options.masks else self._named(self.layout.masks)
+        wanted = (self.options.masks,) if self.options.masks else self.layout.masks
         return find_tree(self.files, wanted, MASK_SUFFIXES, "--masks")
-
-    def _named(self, folders: tuple[str, ...]) -> tuple[str, ...]:
-        return tuple(folder.format(split=self.split) for folder in folders)
 
     @cached_property
     def _list(self) -> Source | None:
-        return find_file(self.files, self.layout.clip_list.format(split=self.split))
+        lists = self.layout.lists
+        return find_file(self.files, lists.replace("*", self.split)) if lists else None
+
+    @cached_property
+    def _meta(self) -> Source | None:
+        if self.options.annotations is None:
+            return self._first_file(self.layout.meta)
+        if (found := find_file(self.files, self.options.annotations)) is None:
+            raise IncompleteError(
+                f"{self.files.where} has no file {self.options.annotations}",
+                fix="Check --annotations and --from.",
+            )
+        return found
+
+    @cached_property
+    def _captions(self) -> Source | None:
+        return self._first_file(self.layout.captions)
+
+    def _first_file(self, patterns: Iterable[str]) -> Source | None:
+        found = (find_file(self.files, pattern) for pattern in patterns)
+        return next((file for file in found if file is not None), None)
+
+    @cached_property
+    def _listed_names(self) -> Mapping[str, ClipNames]:
+        """What the meta file says, by clip."""
+        return self._read_names(self._meta)
+
+    @cached_property
+    def _names(self) -> Mapping[str, ClipNames]:
+        """What all files say, by clip."""
+        return merge_names(self._listed_names, self._read_names(self._captions))
+
+    def _read_names(self, file: Source | None) -> Mapping[str, ClipNames]:
+        return {} if file is None else read_clip_meta(self.files.read(file), file.member)
 
     @cached_property
     def _clips(self) -> Sequence[str]:
         """Clips of the split, sorted."""
-        there = sorted(self._frames.clips)
         if self.options.clips is not None:
-            return self._matching(there, self.options.clips)
-        if self._list is None:
-            return self._all(there)
-        names = self.files.read(self._list).decode("utf-8", "replace").split()
-        if missing := sorted(set(names) - set(there)):
-            raise IncompleteError(
-                f"{len(missing)} of {len(names)} clips of {self._list.member} are not in "
-                f"{self._frames.folder}: {', '.join(missing[:5])}",
-                fix="Complete the source, or name the clips to take by --clips.",
-            )
-        return sorted(set(names))
-
-    def _matching(self, clips: Sequence[str], pattern: str) -> Sequence[str]:
-        found = [clip for clip in clips if fnmatch.fnmatchcase(clip, pattern)]
-        if not found:
-            raise IncompleteError(
-                f"no clip of {self._frames.folder} matches --clips {pattern!r}",
-                got=", ".join(clips[:8]),
-            )
-        return found
-
-    def _all(self, clips: Sequence[str]) -> Sequence[str]:
-        lists = PurePosixPath(self.layout.clip_list.format(split="*"))
-        others = sorted(
-            PurePosixPath(source.member).stem
-            for source in self.files
-            if fnmatch.fnmatchcase(f"/{source.member}", f"*/{lists}")
-        )
-        if others:
-            raise IncompleteError(
-                f"{self.files.where} has no list of clips for the split {self.split!r}",
-                expected=f"one of {', '.join(others)}",
-                fix="Choose such a --split, or name the clips to take by --clips ('*' is all).",
-            )
-        return clips
+            return matching_clips(self._frames, self.options.clips)
+        if self._list is not None:
+            names = read_clip_list(self.files.read(self._list))
+            return listed_clips(self._frames, names, self._list.member)
+        if self._meta is not None:
+            return listed_clips(self._frames, self._listed_names.keys(), self._meta.member)
+        if self.layout.lists:
+            refuse_unlisted(self.files, self.split, self.layout.lists)
+        return sorted(self._frames.clips)

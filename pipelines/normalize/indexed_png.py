@@ -1,4 +1,4 @@
-"""Object masks as palette indices: DAVIS, YouTube-VOS, MOSE and LVOS store them alike."""
+"""Object masks in PNGs: by palette index (DAVIS 2017, YouTube-VOS, MOSE, LVOS) or binary."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image
 
-from pipelines.media.images import decode_indexed
+from pipelines.media.images import decode_image, decode_indexed
 from schemas.errors import DataError
 from schemas.masks import MaskRLE, encode_mask
 
@@ -59,9 +60,37 @@ def read_indexed_masks(encoded: bytes, where: str) -> IndexedMasks:
     )
 
 
+def read_binary_mask(encoded: bytes, where: str) -> IndexedMasks:
+    """Return the one object of a binary mask, id 1: what is not black, 255 included (DAVIS 2016).
+
+    Raises
+    ------
+    DataError
+        It is no image, has colours, or a palette with several indices: those are several objects.
+    """
+    foreground_HW = _foreground(encoded, where)
+    height, width = foreground_HW.shape
+    objects = {1: encode_mask(foreground_HW)} if foreground_HW.any() else {}
+    return IndexedMasks(width=width, height=height, objects=objects, void=None)
+
+
 def empty_mask(width: int, height: int) -> MaskRLE:
     """Return the mask of an object that is annotated as not visible."""
     return encode_mask(np.zeros((height, width), dtype=np.uint8))
+
+
+def _foreground(encoded: bytes, where: str) -> npt.NDArray[np.bool_]:
+    expected = "a binary mask, black and one other value"
+    if _has_palette(encoded):
+        indices_HW = decode_indexed(encoded, where)
+        ids = {int(index) for index in np.unique(indices_HW)} - {BACKGROUND}
+        if len(ids) > 1:
+            raise DataError(f"{where}: several objects", expected=expected, got=sorted(ids))
+        return np.asarray(indices_HW != BACKGROUND)
+    image_HWC = decode_image(encoded, where)
+    if (image_HWC != image_HWC[:, :, :1]).any():
+        raise DataError(f"{where}: a mask with colours", expected=expected)
+    return np.asarray(image_HWC[:, :, 0] != BACKGROUND)
 
 
 def _resized(mask: MaskRLE, width: int, height: int) -> MaskRLE:
@@ -70,5 +99,5 @@ def _resized(mask: MaskRLE, width: int, height: int) -> MaskRLE:
 
 
 def _has_palette(png: bytes) -> bool:
-    colour_type = png[25]
-    return colour_type == 3
+    # The colour type stands after the signature, a length, IHDR, width, height and bit depth.
+    return png[25:26] == b"\x03"

@@ -7,15 +7,49 @@ from pathlib import Path
 
 from downloaders.registry import find_dataset
 from pipelines.normalize.base import LayoutOptions, Normalizer
-from pipelines.normalize.coco import CocoNormalizer
-from pipelines.normalize.davis import davis
+from pipelines.normalize.coco import coco
+from pipelines.normalize.davis import davis, davis_2016, davis_unsupervised
+from pipelines.normalize.lvis import lvis
+from pipelines.normalize.lvos import lvos_v1, lvos_v2
+from pipelines.normalize.mose import mose_v1, mose_v2
+from pipelines.normalize.sa1b import Sa1b
+from pipelines.normalize.sav import sa_v
 from pipelines.normalize.sources import SourceFiles, downloaded_files, local_files
+from pipelines.normalize.text_corpora import (
+    recap_coco,
+    recap_datacomp,
+    sacap,
+    saco_gold,
+    saco_silver,
+    saco_veval,
+)
+from pipelines.normalize.youtube_vos import youtube_vos_2018, youtube_vos_2019
 from schemas.errors import IncompleteError
 from schemas.ids import nearest_name
 
 Factory = Callable[[SourceFiles, str, LayoutOptions], Normalizer]
 
-NORMALIZERS: dict[str, Factory] = {"coco": CocoNormalizer, "davis": davis}
+NORMALIZERS: dict[str, Factory] = {
+    "coco": coco,
+    "davis": davis,
+    "davis-2016": davis_2016,
+    "davis-unsupervised": davis_unsupervised,
+    "lvis": lvis,
+    "lvos-v1": lvos_v1,
+    "lvos-v2": lvos_v2,
+    "mose-v1": mose_v1,
+    "mose-v2": mose_v2,
+    "sa-1b": Sa1b,
+    "youtube-vos-2018": youtube_vos_2018,
+    "youtube-vos-2019": youtube_vos_2019,
+    "recap-coco-30k": recap_coco,
+    "recap-datacomp-1b": recap_datacomp,
+    "sa-co-gold": saco_gold,
+    "sa-co-silver": saco_silver,
+    "sa-co-veval": saco_veval,
+    "sacap": sacap,
+    "sa-v": sa_v,
+}
 
 
 def find_normalizer(dataset: str) -> Factory:

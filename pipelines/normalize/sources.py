@@ -9,17 +9,20 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
+from typing import BinaryIO
 
 from downloaders.archives import ArchiveReader
 from downloaders.local import find_archive
+from downloaders.multipart import part_of
 from downloaders.registry import find_dataset
-from downloaders.sources import DatasetSource, find_sources
+from downloaders.sources import UNVERIFIED as UNVERIFIED
+from downloaders.sources import DatasetSource, find_sources, join_parts
 from schemas.errors import IncompleteError, UsageError
 from schemas.ids import canonical_json, digest_bytes
 from schemas.samples import Source
 
-UNVERIFIED = "unverified"
 _HIDDEN = (".", "__MACOSX")
+_LOOSE = frozenset(["json", "text", "parquet"])
 
 
 class SourceFiles:
@@ -41,9 +44,26 @@ class SourceFiles:
                 if not any(part.startswith(_HIDDEN) for part in member.split("/")[given:]):
                     yield Source(archive=archive.name, member=member)
 
+    def with_beside(self, names: Iterable[str]) -> SourceFiles:
+        """Return these, and the files of such names that lie beside the archives, unpublished."""
+        folder = (self.where if self.where.is_dir() else self.where.parent).resolve()
+        if any(archive.path == folder for archive in self.archives):
+            return self  # as an unpacked folder it is listed already
+        known = {archive.name for archive in self.archives}
+        found = [
+            _unverified(name, folder / name, None)
+            for name in names
+            if name not in known and (folder / name).is_file()
+        ]
+        return SourceFiles(self.where, (*self.archives, *found))
+
     def read(self, source: Source) -> bytes:
         """Return the whole member."""
         return self._readers[source.archive].read(source.member)
+
+    def open(self, source: Source) -> BinaryIO:
+        """Open the member as a stream."""
+        return self._readers[source.archive].open(source.member)
 
     def digests(self, media: Iterable[Source], annotations: Iterable[Source]) -> dict[str, str]:
         """Return by archive what its ledger states, or else a digest of what is read from it.
@@ -99,7 +119,9 @@ def local_files(origin: Path, dataset: str, split: str) -> SourceFiles:
     folder is searched as it is.
     """
     if origin.is_file():
-        return SourceFiles(origin, (_unverified(origin.name, origin, None),))
+        part = part_of(origin.name)
+        name = part.whole if part else origin.name
+        return SourceFiles(origin, (_unverified(name, origin, None),))
     if not origin.is_dir():
         raise IncompleteError(
             f"{origin} does not exist", fix="Give an archive or folder by --from."
@@ -109,9 +131,12 @@ def local_files(origin: Path, dataset: str, split: str) -> SourceFiles:
     paths = {file.name: find_archive(file, origin) for file in files}
     archives = [_unverified(name, path, None) for name, path in paths.items() if path is not None]
     if len(archives) < len(files) or not archives:
+        # The folder has the files that are no archives too, and would give them twice.
+        loose = {file.name for file in files if file.kind in _LOOSE}
+        archives = [archive for archive in archives if archive.name not in loose]
         folder = origin.resolve()
         archives.append(_unverified(folder.name, folder, folder.name))
-    return SourceFiles(origin, tuple(archives))
+    return SourceFiles(origin, tuple(join_parts(archives)))
 
 
 def find_file(files: SourceFiles, pattern: str) -> Source | None:

@@ -26,9 +26,16 @@ from pipelines.store.published import PublishedManifest, read_part
 from pipelines.store.splits import Split
 from schemas.features import FEATURES, TeacherSpec
 from schemas.manifests import ManifestSplit
+from schemas.samples import MediaKind
 
 _SAMPLES_PER_CLIP = 3
 _TIMES = "\N{NO-BREAK SPACE}\N{MULTIPLICATION SIGN}\N{NO-BREAK SPACE}"
+
+_KINDS: dict[MediaKind, str] = {
+    "image": "still images",
+    "video": "video clips",
+    "text": "phrases only",
+}
 
 _TEACHER = """<section class="teacher"><h3>Teacher <code>$digest</code></h3>
 <dl class="facts">$facts</dl></section>"""
@@ -129,9 +136,8 @@ def _split(
     numbers: SplitSummary,
     samples: int,
 ) -> str:
-    kind = "still images" if numbers.media == "image" else "video clips"
     about = (
-        f"<span>{kind}</span><span>{plural(numbers.rows, 'row')} in "
+        f"<span>{_KINDS[numbers.media]}</span><span>{plural(numbers.rows, 'row')} in "
         f"{plural(numbers.shards, 'shard')}</span><span>licence: {text(numbers.licence)}</span>"
         f"<span>normalizer: {text(numbers.normalizer)}</span>"
     )
@@ -213,6 +219,17 @@ def _shown(
 ) -> str:
     opened = Split(store, split.split, split.split_file.blake3)
     arrays = _Arrays(find_arrays(opened, published.manifest, split))
+    shown = _pictures(store, split, opened, arrays, samples) if split.split.rows else ""
+    tokens, mask = arrays.first("text.tokens"), arrays.first("text.mask")
+    if tokens is not None and mask is not None:
+        shown += f'<h3>Phrases</h3><p class="note">{phrase_note(opened)}</p>'
+        shown += phrase_map(opened, tokens, mask)
+    return shown
+
+
+def _pictures(
+    store: ObjectStore, split: ManifestSplit, opened: Split, arrays: _Arrays, samples: int
+) -> str:
     trunk = arrays.first("image.trunk")
     if split.split.media == "video":
         clips = max(1, samples // _SAMPLES_PER_CLIP)
@@ -223,12 +240,7 @@ def _shown(
         rows = {row["shard"]: row["rows"] for row in table}
         title, note = "Samples", _sample_note(arrays)
         pictures = card_grid(opened, [rows[shard] for shard in sorted(rows)], trunk, samples)
-    shown = f'<h3>{title}</h3><p class="note">{note}</p>{pictures}'
-    tokens, mask = arrays.first("text.tokens"), arrays.first("text.mask")
-    if tokens is not None and mask is not None:
-        shown += f'<h3>Phrases</h3><p class="note">{phrase_note(opened)}</p>'
-        shown += phrase_map(opened, tokens, mask)
-    return shown
+    return f'<h3>{title}</h3><p class="note">{note}</p>{pictures}'
 
 
 class _Arrays:

@@ -37,6 +37,16 @@ def phrases_key(dataset: str, split: str) -> str:
     return f"{split_folder(dataset, split)}/phrases.parquet"
 
 
+def categories_key(dataset: str, split: str) -> str:
+    """Parquet table of the categories of a split; absent when its objects have none."""
+    return f"{split_folder(dataset, split)}/categories.parquet"
+
+
+def report_key(dataset: str, split: str) -> str:
+    """What a split holds, in numbers; a split of phrases only has none."""
+    return f"{split_folder(dataset, split)}/report.json"
+
+
 def array_folder(dataset: str, split: str, teacher: str, array: str) -> str:
     """Folder of a feature array, which is a zarr v3 array."""
     return f"features/{dataset}/{split}/{teacher}/{array}"

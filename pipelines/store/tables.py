@@ -16,7 +16,11 @@ from schemas.manifests import FileRecord
 
 def encode_table(rows: Iterable[Mapping[str, Any]], schema: pa.Schema) -> bytes:
     """Return a parquet file with these rows."""
-    table = pa.Table.from_pylist(list(rows), schema=schema)
+    return encode_columns(pa.Table.from_pylist(list(rows), schema=schema))
+
+
+def encode_columns(table: pa.Table) -> bytes:
+    """Return a parquet file with this table."""
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression="zstd", use_dictionary=True, write_statistics=True)
     return bytes(sink.getvalue())

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -7,8 +8,9 @@ import typer
 from typer.testing import CliRunner, Result
 
 from pipelines.cli import normalize
-from schemas.errors import BudgetError, UsageError
+from schemas.errors import BudgetError, ConflictError, UsageError
 from tests.normalize.archives import CocoSource, DavisSource
+from tests.normalize.text_files import pairs_file
 
 
 def invoke(*arguments: str, columns: int = 100) -> Result:
@@ -80,3 +82,39 @@ def test_ray_gives_the_same_bytes(tmp_path: Path) -> None:
         if (files := [path for path in (tmp_path / name).rglob("*") if path.is_file()])
     )
     assert local == ray
+
+
+def test_the_report_is_printed_and_differences_are_warned_of(tmp_path: Path) -> None:
+    archives = CocoSource().write(tmp_path / "coco")
+    result = invoke("coco", "--from", str(archives), "--root", str(tmp_path / "root"))
+    assert result.exit_code == 0, result.output
+    lines = {" ".join(line.split()) for line in result.stdout.splitlines()}
+    assert {"median image 20x16", "categories 2", "without objects 1"} <= lines
+    assert "objects per image 0 to 2, median 1" in lines
+    assert "warning: coco/val2017: 4 images, published 5,000" in result.stderr
+
+
+def test_json_leaves_nothing_else_on_standard_output(tmp_path: Path) -> None:
+    archives = CocoSource().write(tmp_path / "coco")
+    arguments = ("coco", "--from", str(archives), "--root", str(tmp_path / "root"), "--json")
+    result = invoke(*arguments)
+    assert result.exit_code == 0, result.output
+    (described,) = json.loads(result.stdout)
+    assert described["record"]["rows"] == described["report"]["images"] == 4
+    assert described["bytes"] > 0
+
+
+def test_a_split_of_phrases_is_printed_and_not_made_twice(tmp_path: Path) -> None:
+    pairs_file(tmp_path / "in" / "silver_sav_merged_test.json", {1: ("a cat", 2), 2: ("ufo", 0)})
+    root = tmp_path / "root"
+    arguments = ("sa-co-silver", "--from", str(tmp_path / "in"), "--root", str(root))
+    result = invoke(*arguments)
+    assert result.exit_code == 0, result.output
+    lines = {" ".join(line.split()) for line in result.stdout.splitlines()}
+    assert {"sa-co-silver/test", "uses 2", "objects 2", "negatives 1", "phrases 2"} <= lines
+    before = {path: path.stat().st_mtime_ns for path in root.rglob("*")}
+    assert invoke(*arguments).exit_code == 0
+    assert {path: path.stat().st_mtime_ns for path in root.rglob("*")} == before
+    other = invoke(*arguments, "--limit", "1")
+    assert isinstance(other.exception, ConflictError)
+    assert "sa-co-silver-1 --limit=1 of in unverified:" in str(other.exception)

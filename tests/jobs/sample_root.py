@@ -159,7 +159,13 @@ class _SplitWriter:
 
     def finish(self, shards: Sequence[Sequence[Sample]]) -> Split:
         rows = [
-            {"row": row, "phrase": phrase, "objects": counts[0], "captions": counts[1]}
+            {
+                "row": row,
+                "phrase": phrase,
+                "objects": counts[0],
+                "captions": counts[1],
+                "negatives": 0,
+            }
             for row, (phrase, counts) in enumerate(sorted(self.phrases.items()))
         ]
         phrases = _put(self.store, layout.phrases_key(*self.place), encode_table(rows, PHRASES))

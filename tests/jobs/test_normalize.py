@@ -21,15 +21,20 @@ from pipelines.jobs.normalize import NormalizeJob
 from pipelines.jobs.shard_normalized import NormalizeStage
 from pipelines.normalize.base import LayoutOptions
 from pipelines.normalize.registry import open_splits
+from pipelines.normalize.sa1b import Sa1b
+from pipelines.normalize.subset import KeyList, take_subset
 from pipelines.store.commits import read_commit
 from pipelines.store.local import LocalObjectStore
 from pipelines.store.splits import Split
 from pipelines.store.tables import read_table
 from schemas.errors import BudgetError, ConflictError, StorageError, UsageError
+from schemas.ids import digest_bytes
 from schemas.manifests import SplitRecord
-from schemas.tables import PHRASES
+from schemas.tables import CATEGORIES, PHRASES
 from schemas.videos import object_frames
 from tests.normalize.archives import CocoSource, DavisSource, jpeg
+from tests.normalize.lvis_source import LvisSource
+from tests.normalize.sa1b_source import archives, members, write_tar
 
 
 def stage_of(
@@ -87,7 +92,7 @@ def test_phrases_count_objects_and_captions_apart(tmp_path: Path, coco: Path) ->
     run(stage_of(tmp_path / "root", coco))
     store = LocalObjectStore(tmp_path / "root")
     table = read_table(store, "normalized/coco/val2017/phrases.parquet", PHRASES)
-    assert [tuple(row.values()) for row in table.to_pylist()] == [
+    assert [tuple(row.values())[:4] for row in table.to_pylist()] == [
         (0, "A person and a dog.", 0, 1),
         (1, "Two friends.", 0, 2),
         (2, "dog", 1, 0),
@@ -323,3 +328,68 @@ def _mount(folder: Path, size: str) -> bool:
     libc = ctypes.CDLL(None, use_errno=True)
     options = f"size={size}".encode()
     return bool(libc.mount(b"tmpfs", str(folder).encode(), b"tmpfs", 0, options) == 0)
+
+
+def test_categories_are_a_table_of_the_split(tmp_path: Path) -> None:
+    source = LvisSource()
+    source.image(30)["neg_category_ids"] = [4]
+    (normalizer,) = open_splits(
+        "lvis", ["val"], source.write(tmp_path / "lvis"), LayoutOptions(), downloaded=False
+    )
+    store = LocalObjectStore(tmp_path / "root")
+    record = run(NormalizeStage(store, normalizer, rows_per_shard=3))
+    assert "normalized/lvis/val/categories.parquet" in [file.key for file in record.files]
+    rows = read_table(store, "normalized/lvis/val/categories.parquet", CATEGORIES).to_pylist()
+    assert [(row["id"], row["name"], row["frequency"]) for row in rows] == [
+        (1, "aerosol_can", "c"),
+        (2, "bow_(weapon)", "r"),
+        (3, "bow_(decorative_ribbons)", "f"),
+        (4, "Christmas_tree", "f"),
+    ]
+    assert rows[0]["synonyms"] == ["aerosol_can", "spray_can"]
+    # A phrase that is only ever negative has a row too: its features are needed.
+    phrases = Split.open(store, "lvis", "val").phrases
+    assert phrases == ["Christmas tree", "aerosol can", "bow", "spray can"]
+
+
+def test_a_split_without_categories_has_no_such_table(tmp_path: Path, davis: Path) -> None:
+    record = run(stage_of(tmp_path / "root", davis, "davis"))
+    assert not any("categories" in file.key for file in record.files)
+
+
+def test_archives_that_are_added_leave_earlier_shards_as_they_are(tmp_path: Path) -> None:
+    paths = [
+        write_tar(tmp_path / f"sa_{number:06d}.tar", members(*range(first, first + 4)))
+        for number, first in ((20, 1), (21, 5))
+    ]
+    root = tmp_path / "root"
+
+    def stage(count: int) -> NormalizeStage:
+        normalizer = Sa1b(archives(*paths[:count]), "train", LayoutOptions())
+        return NormalizeStage(LocalObjectStore(root), normalizer, rows_per_shard=3)
+
+    assert run(stage(1)).shards == 2
+    earlier = contents(root)
+    with pytest.raises(ConflictError, match=r"complete, and now its source holds more.*remove"):
+        run(stage(2))
+    assert contents(root) == earlier
+    for name in ("split.json", "phrases.parquet", "report.json"):
+        (root / "normalized/sa-1b/train" / name).unlink()
+    record = run(stage(2))
+    assert (record.shards, record.rows) == (4, 8)
+    shards = {name: body for name, body in earlier.items() if "0000" in name}
+    assert len(shards) == 8
+    assert shards.items() <= contents(root).items()
+
+
+def test_a_subset_is_a_split_of_its_own_with_an_identity(tmp_path: Path, coco: Path) -> None:
+    (whole,) = open_splits("coco", ["val2017"], coco, LayoutOptions(), downloaded=False)
+    rule = KeyList(frozenset(["000000000009", "000000000042"]))
+    (part,) = take_subset([whole], rule)
+    record = run(NormalizeStage(LocalObjectStore(tmp_path / "root"), part, rows_per_shard=3))
+    digest = digest_bytes(b"000000000009\n000000000042\n")
+    assert record.split == f"val2017-ids-{digest[:8]}"
+    assert record.subset == f"2 ids blake3:{digest}"
+    assert record.rows == 2
+    split = Split.open(LocalObjectStore(tmp_path / "root"), "coco", record.split)
+    assert [sample.key for sample in split.samples(0)] == ["000000000009", "000000000042"]

@@ -10,7 +10,13 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFile
 
-from pipelines.media.images import MAX_PIXELS, decode_image, decode_indexed, image_size
+from pipelines.media.images import (
+    MAX_PIXELS,
+    decode_image,
+    decode_indexed,
+    image_size,
+    verify_image,
+)
 from schemas.errors import DataError, UsageError
 
 ODD = Path(__file__).parents[2].parent / "shared" / "fixtures" / "images" / "odd"
@@ -181,3 +187,21 @@ class TestOddFiles:
         body = (ODD / "truncated_jpeg.jpg").read_bytes()
         with pytest.raises(DataError, match=r"^odd: truncated: "):
             decode_image(body, "odd")
+
+
+def test_verifying_refuses_what_decoding_refuses() -> None:
+    sound = encoded(noise(), "JPEG")
+    assert verify_image(sound, "x") == (40, 30)
+    floats = encoded(Image.new("F", (4, 4)), "TIFF")
+    integers = encoded(Image.new("I", (4, 4)), "PNG")
+    for body in (sound[: len(sound) // 2], b"", b"<html>", floats, integers):
+        outcomes = []
+        for function in (verify_image, decode_image):
+            try:
+                function(body, "x")
+                outcomes.append("sound")
+            except DataError as error:
+                outcomes.append(str(error))
+        assert outcomes[0] == outcomes[1]
+    with pytest.raises(DataError, match="truncated"):
+        verify_image(sound[: len(sound) // 2], "x")

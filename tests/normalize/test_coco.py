@@ -7,7 +7,8 @@ import pytest
 
 from pipelines.normalize.base import LayoutOptions, Normalizer
 from pipelines.normalize.checks import checked
-from pipelines.normalize.coco import CocoNormalizer
+from pipelines.normalize.coco import coco
+from pipelines.normalize.coco_stills import CocoStills
 from pipelines.normalize.registry import open_splits
 from pipelines.normalize.sources import local_files
 from schemas.errors import ArchiveError, DataError, IncompleteError, UsageError
@@ -16,9 +17,9 @@ from tests.contracts.normalizer_contract import NormalizerContract
 from tests.normalize.archives import FIXTURES, CocoSource, jpeg, write_folder, write_zip
 
 
-def normalizer_of(folder: Path, **options: str) -> CocoNormalizer:
+def normalizer_of(folder: Path, **options: str) -> CocoStills:
     files = local_files(folder, "coco", "val2017")
-    return CocoNormalizer(files, "val2017", LayoutOptions(**options))  # type: ignore[arg-type]
+    return coco(files, "val2017", LayoutOptions(**options))  # type: ignore[arg-type]
 
 
 def samples(normalizer: Normalizer) -> dict[str, Sample]:
@@ -252,3 +253,35 @@ def test_real_images_of_coco() -> None:
         item.mask.area for sample in found.values() for item in sample.annotations if item.mask
     ]
     assert 27760 in areas
+
+
+@pytest.mark.parametrize("split", ["test2017", "unlabeled2017"])
+def test_splits_of_images_only(tmp_path: Path, source: CocoSource, split: str) -> None:
+    body = json.dumps({"images": source.instances["images"], "categories": []}).encode()
+    members = {f"{split}/{name}": image for name, image in source.images.items()}
+    write_zip(tmp_path / f"{split}.zip", members)
+    write_zip(tmp_path / f"image_info_{split}.zip", {f"annotations/image_info_{split}.json": body})
+    normalizer = coco(local_files(tmp_path, "coco", split), split, LayoutOptions())
+    found = samples(normalizer).values()
+    assert [sample.quarantine for sample in found] == [None] * 4
+    assert not any(sample.annotations for sample in found)
+
+
+def test_stuff_is_read_with_the_images_of_its_split(tmp_path: Path, source: CocoSource) -> None:
+    grass = {"size": [16, 20], "counts": "P:"}
+    source.instances["categories"].append({"id": 124, "name": "grass", "supercategory": "plant"})
+    source.instances["annotations"] = [
+        {"id": 5, "image_id": 9, "category_id": 124, "segmentation": grass, "area": 1.0}
+    ]
+    body = json.dumps(source.instances).encode()
+    source.write(tmp_path)
+    write_zip(
+        tmp_path / "stuff_annotations_trainval2017.zip", {"annotations/stuff_val2017.json": body}
+    )
+    files = local_files(tmp_path, "coco", "stuff_val2017")
+    normalizer = coco(files, "stuff_val2017", LayoutOptions())
+    found = samples(normalizer)
+    assert [item.category for item in found["000000000009"].annotations] == ["grass"]
+    assert found["000000000009"].encoded == source.images["000000000009.jpg"]
+    assert found["000000000009"].captions == ()
+    assert normalizer.categories()[-1].supercategory == "plant"

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from pipelines.normalize.base import LayoutOptions, Normalizer
-from pipelines.normalize.davis import davis
+from pipelines.normalize.davis import davis, davis_2016, davis_unsupervised
 from pipelines.normalize.registry import open_splits
 from pipelines.normalize.sources import local_files
 from schemas.errors import DataError, IncompleteError, UnknownNameError, UsageError
@@ -18,10 +18,12 @@ from tests.contracts.normalizer_contract import NormalizerContract
 from tests.normalize.archives import (
     FIXTURES,
     DavisSource,
+    Indices,
     jpeg,
     objects,
     palette_png,
     write_folder,
+    write_zip,
 )
 
 
@@ -244,3 +246,103 @@ class TestRealClips:
         assert frames["0pV_HO8Om0U_4.00000"][3] == 0
         assert frames["0pV_HO8Om0U_4.00005"][3] > 0
         assert set(frames["0pV_HO8Om0U_4.00045"].values()) == {0}
+
+
+class TestDavis2016(NormalizerContract):
+    @pytest.fixture
+    def normalizer(self, tmp_path: Path) -> Normalizer:
+        return davis_2016_of(tmp_path)
+
+
+class TestDavisUnsupervised(NormalizerContract):
+    @pytest.fixture
+    def normalizer(self, tmp_path: Path, source: DavisSource) -> Normalizer:
+        return unsupervised_of(tmp_path, source)
+
+
+def davis_2016_of(folder: Path) -> Normalizer:
+    """Masks are grey, 255 is the object, and lists have a frame and its mask per line."""
+    members: dict[str, bytes] = {}
+    lines = []
+    for clip, values in {"bear": (255, 0), "camel": (255,)}.items():
+        for number, value in enumerate(values):
+            frame = f"JPEGImages/480p/{clip}/{number:05d}.jpg"
+            mask = f"Annotations/480p/{clip}/{number:05d}.png"
+            members[f"DAVIS/{frame}"] = jpeg(24, 12, number)
+            members[f"DAVIS/{mask}"] = grey_png(objects(24, 12, value))
+            lines.append(f"/{frame} /{mask}\n")
+    members["DAVIS/JPEGImages/480p/cows/00000.jpg"] = jpeg(24, 12)
+    members["DAVIS/ImageSets/480p/val.txt"] = "".join(lines).encode()
+    members["DAVIS/ImageSets/480p/trainval.txt"] = b"/JPEGImages/480p/cows/00000.jpg /A/0.png\n"
+    write_zip(folder / "DAVIS-data.zip", members)
+    return davis_2016(local_files(folder, "davis-2016", "val"), "val", LayoutOptions())
+
+
+def unsupervised_of(folder: Path, source: DavisSource) -> Normalizer:
+    """Objects have other ids, and there are more of them, than in the other annotations."""
+    members = {
+        name.replace("DAVIS/Annotations/", "DAVIS/Annotations_unsupervised/"): body
+        for name, body in source.members.items()
+    }
+    body = palette_png(objects(24, 12, 1, 5, 255))
+    members["DAVIS/Annotations_unsupervised/480p/boat/00000.png"] = body
+    write_zip(folder / "DAVIS-2017-Unsupervised-trainval-480p.zip", members)
+    files = local_files(folder, "davis-unsupervised", "val")
+    return davis_unsupervised(files, "val", LayoutOptions())
+
+
+def grey_png(indices: Indices) -> bytes:
+    body = io.BytesIO()
+    Image.fromarray(indices).save(body, "PNG")
+    return body.getvalue()
+
+
+def test_in_davis_2016_255_is_the_object(tmp_path: Path) -> None:
+    normalizer = davis_2016_of(tmp_path)
+    assert [(group.key, group.rows) for group in normalizer.groups()] == [("bear", 2), ("camel", 1)]
+    frames = read(normalizer, "bear")
+    assert [(areas(frame), frame.void) for frame in frames] == [({1: 22}, None), ({1: 0}, None)]
+
+
+def test_masks_of_2017_are_not_taken_for_those_of_2016(tmp_path: Path, source: DavisSource) -> None:
+    archive = source.write(tmp_path) / "DAVIS-2017-trainval-480p.zip"
+    normalizer = davis_2016(local_files(archive, "davis-2016", "val"), "val", LayoutOptions())
+    reason = read(normalizer, "boat")[1].quarantine
+    assert reason is not None
+    assert reason.startswith("bad-mask: ")
+    assert "several objects" in reason
+
+
+def test_unsupervised_masks_are_those_of_their_own_folder(
+    tmp_path: Path, source: DavisSource
+) -> None:
+    frames = read(unsupervised_of(tmp_path, source), "boat")
+    assert areas(frames[0]) == {1: 22, 2: 0, 5: 22}
+    assert frames[0].void is not None
+    members = source.members
+    write_zip(tmp_path / "other.zip", members)
+    files = local_files(tmp_path / "other.zip", "davis-unsupervised", "val")
+    with pytest.raises(IncompleteError, match="no folder Annotations_unsupervised/480p"):
+        read(davis_unsupervised(files, "val", LayoutOptions()), "boat")
+
+
+def test_test_dev_has_masks_of_the_first_frame_only(tmp_path: Path, source: DavisSource) -> None:
+    source.members["DAVIS/ImageSets/2017/test-dev.txt"] = b"boat\n"
+    for number in range(1, 4):
+        del source.members[f"DAVIS/Annotations/480p/boat/{number:05d}.png"]
+    write_zip(tmp_path / "DAVIS-2017-test-dev-480p.zip", source.members)
+    frames = read(normalizer_of(tmp_path, "test-dev"), "boat")
+    assert [areas(frame) for frame in frames] == [{1: 22}, {}, {}, {}]
+
+
+def test_other_resolutions_are_read_by_naming_their_folders(
+    tmp_path: Path, source: DavisSource
+) -> None:
+    members = {
+        name.replace("/480p/", "/Full-Resolution/"): body for name, body in source.members.items()
+    }
+    archive = write_zip(tmp_path / "DAVIS-2017-trainval-Full-Resolution.zip", members)
+    folders = {"frames": "JPEGImages/Full-Resolution", "masks": "Annotations/Full-Resolution"}
+    found = normalizer_of(archive, **folders)
+    assert [group.key for group in found.groups()] == ["ant", "boat"]
+    assert areas(read(found, "boat")[0]) == {1: 22, 2: 0}
