@@ -10,7 +10,7 @@ from PIL import Image
 from scipy import ndimage
 
 from pipelines.demo.album import ASTRONAUT, CAT, DAHLIA, ESPRESSO, MOTORCYCLE, PAGODA, ROCKET
-from pipelines.demo.photographs import Photograph
+from pipelines.demo.photographs import Outline, Photograph
 from pipelines.demo.regions import Labels, object_labels
 
 Shot = tuple[float, float, float]
@@ -37,6 +37,10 @@ class Clip:
     first: Shot
     last: Shot
 
+    def outline(self, number: int) -> Outline:
+        """Return what object ``number`` (from 1) is."""
+        return self.photograph.outlines[self.outlines[number - 1] - 1]
+
     def frames(self, count: int) -> Iterator[Frame]:
         """Yield ``count`` frames; objects keep their numbers, whether in view or not."""
         picture = self.photograph.open().convert("RGB")
@@ -62,64 +66,62 @@ class Clip:
         return (x - width / 2, y - height / 2, x + width / 2, y + height / 2)
 
 
-VAL_CLIPS = (
-    Clip(
-        name="motorcycle-pan",  # the bench leaves the window, a box enters it
-        photograph=MOTORCYCLE,
-        outlines=(5, 1, 4),
-        size=(428, 240),
-        first=(270, 230, 500),
-        last=(515, 250, 430),
-    ),
-    Clip(
-        name="astronaut-tilt",  # the shuttle leaves the window, the helmet enters it
-        photograph=ASTRONAUT,
-        outlines=(3, 2, 4),
-        size=(320, 240),
-        first=(270, 130, 330),
-        last=(330, 400, 290),
-    ),
-    Clip(
-        name="espresso-zoom",
-        photograph=ESPRESSO,
-        outlines=(1, 2, 3),
-        size=(360, 240),
-        first=(300, 200, 590),
-        last=(310, 170, 400),
-    ),
-    Clip(
-        name="cat-look",
-        photograph=CAT,
-        outlines=(1, 2, 3),
-        size=(400, 240),
-        first=(180, 165, 350),
-        last=(255, 150, 300),
-    ),
-    Clip(
-        name="rocket-pad",  # two towers enter the window
-        photograph=ROCKET,
-        outlines=(5, 2, 3),
-        size=(240, 320),
-        first=(322, 250, 160),
-        last=(322, 214, 310),
-    ),
+MOTORCYCLE_PAN = Clip(
+    name="motorcycle-pan",  # the bench leaves the window, a box enters it
+    photograph=MOTORCYCLE,
+    outlines=(5, 1, 4),
+    size=(428, 240),
+    first=(270, 230, 500),
+    last=(515, 250, 430),
+)
+ASTRONAUT_TILT = Clip(
+    name="astronaut-tilt",  # the shuttle leaves the window, the helmet enters it
+    photograph=ASTRONAUT,
+    outlines=(3, 2, 4),
+    size=(320, 240),
+    first=(270, 130, 330),
+    last=(330, 400, 290),
+)
+ESPRESSO_ZOOM = Clip(
+    name="espresso-zoom",
+    photograph=ESPRESSO,
+    outlines=(1, 2, 3),
+    size=(360, 240),
+    first=(300, 200, 590),
+    last=(310, 170, 400),
+)
+CAT_LOOK = Clip(
+    name="cat-look",
+    photograph=CAT,
+    outlines=(1, 2, 3),
+    size=(400, 240),
+    first=(180, 165, 350),
+    last=(255, 150, 300),
+)
+ROCKET_PAD = Clip(
+    name="rocket-pad",  # two towers enter the window
+    photograph=ROCKET,
+    outlines=(5, 2, 3),
+    size=(240, 320),
+    first=(322, 250, 160),
+    last=(322, 214, 310),
+)
+PAGODA_PAN = Clip(
+    name="pagoda-pan",
+    photograph=PAGODA,
+    outlines=(1, 2, 3),
+    size=(360, 240),
+    first=(230, 200, 430),
+    last=(340, 220, 580),
+)
+DAHLIA_DRIFT = Clip(
+    name="dahlia-drift",
+    photograph=DAHLIA,
+    outlines=(1, 2),
+    size=(320, 240),
+    first=(290, 200, 420),
+    last=(330, 250, 460),
 )
 
-TRAIN_CLIPS = (
-    Clip(
-        name="pagoda-pan",
-        photograph=PAGODA,
-        outlines=(1, 2, 3),
-        size=(360, 240),
-        first=(230, 200, 430),
-        last=(340, 220, 580),
-    ),
-    Clip(
-        name="dahlia-drift",
-        photograph=DAHLIA,
-        outlines=(1, 2),
-        size=(320, 240),
-        first=(290, 200, 420),
-        last=(330, 250, 460),
-    ),
-)
+VAL_CLIPS = (MOTORCYCLE_PAN, ASTRONAUT_TILT, ESPRESSO_ZOOM, CAT_LOOK, ROCKET_PAD)
+TRAIN_CLIPS = (PAGODA_PAN, DAHLIA_DRIFT)

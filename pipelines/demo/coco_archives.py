@@ -1,8 +1,8 @@
-"""The demo's pictures as the archives of COCO 2017 val, in their layout and JSON schema."""
+"""The demo's pictures as the archives of COCO 2017, in their layout and JSON schema."""
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,37 +13,46 @@ import numpy as np
 from pipelines.demo.album import ALBUM
 from pipelines.demo.archives import write_zip
 from pipelines.demo.categories import CATEGORIES
-from pipelines.demo.polygons import Ring, mask_rings, ring_area
+from pipelines.demo.polygons import polygon_fields
 from pipelines.demo.regions import Labels
-from pipelines.demo.views import View, cut_views
+from pipelines.demo.views import DrawnObject, View, cut_views, drawn_objects
 from schemas.errors import UsageError
 
-_CROWD_AFTER = 14
+CROWD_AFTER = 14
 """Objects of one category drawn one by one; COCO's annotators also mark the rest as a crowd."""
-_SMALLEST_AREA = 100.0
 
 
-def write_coco_archives(folder: Path, images: int = 24) -> list[Path]:
-    """Create ``zips/val2017.zip`` and ``annotations/annotations_trainval2017.zip`` in ``folder``.
+def write_coco_archives(folder: Path, images: int = 24, train_images: int = 6) -> list[Path]:
+    """Create the zips of val2017 and train2017 and of their annotations in ``folder``.
 
-    Both lie where the server of COCO has them. Equal arguments give equal bytes.
+    They lie where the server of COCO has them: ``zips/`` and ``annotations/``. Equal arguments
+    give equal bytes.
     """
     if images < 1:
         raise UsageError("count of demo images", expected="1 or more", got=images)
-    views = {139 + 211 * number: view for number, view in enumerate(cut_views(images))}
-    pictures = [(f"val2017/{_file_name(key)}", view.jpeg()) for key, view in views.items()]
-    instances, captions = _annotation_files(views)
-    annotations = [
-        ("annotations/instances_val2017.json", msgspec.json.encode(instances)),
-        ("annotations/captions_val2017.json", msgspec.json.encode(captions)),
-    ]
-    return [
-        write_zip(folder / "zips" / "val2017.zip", pictures),
-        write_zip(folder / "annotations" / "annotations_trainval2017.zip", annotations),
-    ]
+    written, annotations = [], []
+    for split, views in coco_views(images, train_images).items():
+        pictures = [(f"{split}/{file_name(key)}", view.jpeg()) for key, view in views.items()]
+        written.append(write_zip(folder / "zips" / f"{split}.zip", pictures))
+        instances, captions = _annotation_files(views)
+        annotations += [
+            (f"annotations/instances_{split}.json", msgspec.json.encode(instances)),
+            (f"annotations/captions_{split}.json", msgspec.json.encode(captions)),
+        ]
+    archive = folder / "annotations" / "annotations_trainval2017.zip"
+    return [*written, write_zip(archive, annotations)]
 
 
-def _file_name(key: int) -> str:
+def coco_views(images: int = 24, train_images: int = 6) -> dict[str, dict[int, View]]:
+    """Return the images of each split by their ids."""
+    views = [
+        (139 + 211 * number, view) for number, view in enumerate(cut_views(images + train_images))
+    ]
+    return {"val2017": dict(views[:images]), "train2017": dict(views[images:])}
+
+
+def file_name(key: int) -> str:
+    """Return the name of the file of the image ``key``."""
     return f"{key:012d}.jpg"
 
 
@@ -63,8 +72,8 @@ def _annotation_files(views: dict[int, View]) -> tuple[dict[str, Any], dict[str,
         for name, (number, group) in CATEGORIES.items()
     ]
     return (
-        {**head, "annotations": _numbered(objects, 1700), "categories": categories},
-        {**head, "annotations": _numbered(sentences, 38)},
+        {**head, "annotations": _numbered(objects), "categories": categories},
+        {**head, "annotations": _numbered(sentences)},
     )
 
 
@@ -87,14 +96,21 @@ def _head(views: dict[int, View]) -> dict[str, Any]:
     }
 
 
-def _numbered(records: list[dict[str, Any]], first: int) -> list[dict[str, Any]]:
-    return [{"id": number, **record} for number, record in enumerate(records, first)]
+def _numbered(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Give ids that are unique in all splits: an image has fewer than 100 records."""
+    seen = Counter[int]()
+    numbered = []
+    for record in records:
+        key = record["image_id"]
+        numbered.append({"id": key * 100 + seen[key], **record})
+        seen[key] += 1
+    return numbered
 
 
 def _image(key: int, view: View, licence: int) -> dict[str, Any]:
     return {
         "license": licence,
-        "file_name": _file_name(key),
+        "file_name": file_name(key),
         "coco_url": "",
         "height": view.size[1],
         "width": view.size[0],
@@ -105,32 +121,15 @@ def _image(key: int, view: View, licence: int) -> dict[str, Any]:
 
 
 def _objects(view: View) -> Iterator[dict[str, Any]]:
-    labels = view.labels()
-    by_category: defaultdict[str, list[int]] = defaultdict(list)
-    for number, outline in enumerate(view.photograph.outlines, start=1):
-        by_category[outline.category].append(number)
-    for category, numbers in by_category.items():
-        drawn = [
-            (number, rings)
-            for number in numbers
-            if sum(map(ring_area, rings := mask_rings(labels == number))) >= _SMALLEST_AREA
-        ]
+    by_category: defaultdict[str, list[DrawnObject]] = defaultdict(list)
+    for drawn in drawn_objects(view):
+        by_category[drawn.outline.category].append(drawn)
+    for category, alike in by_category.items():
         identity = {"category_id": CATEGORIES[category][0]}
-        for _, rings in drawn[:_CROWD_AFTER]:
-            yield _single(rings) | identity
-        if crowd := [number for number, _ in drawn[_CROWD_AFTER:]]:
-            yield _crowd(labels, crowd) | identity
-
-
-def _single(rings: list[Ring]) -> dict[str, Any]:
-    points = np.concatenate(rings)
-    low, high = points.min(axis=0), points.max(axis=0)
-    return {
-        "segmentation": [ring.ravel().tolist() for ring in rings],
-        "area": round(sum(map(ring_area, rings)), 4),
-        "iscrowd": 0,
-        "bbox": [*low.tolist(), *(high - low).round(2).tolist()],
-    }
+        for drawn in alike[:CROWD_AFTER]:
+            yield polygon_fields(drawn.rings) | {"iscrowd": 0} | identity
+        if crowd := [drawn.number for drawn in alike[CROWD_AFTER:]]:
+            yield _crowd(view.labels(), crowd) | identity
 
 
 def _crowd(labels_HW: Labels, numbers: list[int]) -> dict[str, Any]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
@@ -20,24 +23,38 @@ _TOLERANCE = 0.75
 
 def mask_rings(mask_HW: Mask) -> list[Ring]:
     """Return one ring per part of the mask; holes are filled, as COCO's polygons have none."""
-    parts, count = ndimage.label(ndimage.binary_fill_holes(mask_HW))
-    sizes = np.bincount(parts.ravel(), minlength=count + 1)
-    return [
-        _outer_ring(parts == part) for part in range(1, count + 1) if sizes[part] >= _SMALLEST_PART
-    ]
+    for window in ndimage.find_objects(mask_HW.astype(np.uint8)):
+        # All work is done in the box about the object, which is small as a rule.
+        upper, left = window[0].start, window[1].start
+        parts, count = ndimage.label(ndimage.binary_fill_holes(np.pad(mask_HW[window], 1)))
+        sizes = np.bincount(parts.ravel(), minlength=count + 1)
+        large = (part for part in range(1, count + 1) if sizes[part] >= _SMALLEST_PART)
+        rings = (_outer_ring(parts == part) + (left, upper) for part in large)
+        return [np.clip(ring, 0, mask_HW.shape[::-1]).round(2) for ring in rings]
+    return []
 
 
 def _outer_ring(part_HW: Mask) -> Ring:
-    height, width = part_HW.shape
-    # A frame of background closes the contours of parts that touch the border.
-    contours = find_contours(np.pad(part_HW, 1).astype(np.float64), 0.5)
+    """Return the ring of a part that has one pixel of background around it."""
+    contours = find_contours(part_HW.astype(np.float64), 0.5)
     contour = max(contours, key=len)
     simple = approximate_polygon(contour, _TOLERANCE)[:-1, ::-1]
-    # Contours count from pixel centres and from the frame, COCO from the corner of the picture.
-    return np.asarray(np.clip(simple - 0.5, 0, (width, height)), dtype=np.float64).round(2)
+    # Contours count from pixel centres and from the background, COCO from the picture's corner.
+    return np.asarray(simple - 0.5, dtype=np.float64)
 
 
 def ring_area(ring: Ring) -> float:
     """Return the area that the ring encloses."""
     x, y = ring.T
     return float(abs(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1))) / 2)
+
+
+def polygon_fields(rings: Sequence[Ring]) -> dict[str, Any]:
+    """Return the ``segmentation``, ``area`` and ``bbox`` of an object, as COCO and LVIS do."""
+    points = np.concatenate(rings)
+    low, high = points.min(axis=0), points.max(axis=0)
+    return {
+        "segmentation": [ring.ravel().tolist() for ring in rings],
+        "area": round(sum(map(ring_area, rings)), 4),
+        "bbox": [*low.tolist(), *(high - low).round(2).tolist()],
+    }

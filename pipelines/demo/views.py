@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import io
+import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -10,7 +10,9 @@ import numpy as np
 from PIL import Image
 
 from pipelines.demo.album import ALBUM
-from pipelines.demo.photographs import Photograph
+from pipelines.demo.photographs import Outline, Photograph
+from pipelines.demo.pictures import jpeg_bytes
+from pipelines.demo.polygons import Ring, mask_rings, ring_area
 from pipelines.demo.regions import Labels, object_labels
 
 Window = tuple[int, int, int, int]
@@ -19,6 +21,17 @@ Window = tuple[int, int, int, int]
 _ASPECTS = (4 / 3, 3 / 4, 1.0, 16 / 9, 2 / 3)
 _SCALES = (0.85, 0.6, 0.7, 0.95)
 _LONG_SIDES = (640, 427, 500, 560, 480)
+_SMALLEST_AREA = 100.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DrawnObject:
+    """One object of a view as an annotator draws it."""
+
+    number: int
+    """Its label in the view."""
+    outline: Outline
+    rings: tuple[Ring, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,15 +50,26 @@ class View:
 
     def jpeg(self) -> bytes:
         """Return the picture, greyscale where the photograph is."""
-        picture = self.photograph.open().resize(self.size, Image.Resampling.LANCZOS, self.window)
-        body = io.BytesIO()
-        picture.save(body, "JPEG", quality=90)
-        return body.getvalue()
+        picture = self.photograph.open()
+        return jpeg_bytes(picture.resize(self.size, Image.Resampling.LANCZOS, self.window))
 
     def labels(self) -> Labels:
         """Return the label of every pixel of the picture, as in ``object_labels``."""
         labels = Image.fromarray(object_labels(self.photograph))
         return np.asarray(labels.resize(self.size, Image.Resampling.NEAREST, self.window))
+
+
+@functools.cache
+def drawn_objects(view: View) -> tuple[DrawnObject, ...]:
+    """Return the objects in view that are large enough to be drawn, as polygons."""
+    labels = view.labels()
+    present = np.unique(labels[labels > 0]).tolist()
+    rings = {number: mask_rings(labels == number) for number in present}
+    return tuple(
+        DrawnObject(number=number, outline=outline, rings=tuple(rings[number]))
+        for number, outline in enumerate(view.photograph.outlines, start=1)
+        if number in rings and sum(map(ring_area, rings[number])) >= _SMALLEST_AREA
+    )
 
 
 def cut_views(count: int) -> Iterator[View]:

@@ -6,13 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.demo.coco_archives import write_coco_archives
-from pipelines.demo.davis_archives import write_davis_archives
+from pipelines.demo.origin import write_origin
 
 
 @pytest.fixture(scope="session")
 def origin(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("origin")
-    write_coco_archives(folder)
-    write_davis_archives(folder)
+    write_origin(folder)
     return folder

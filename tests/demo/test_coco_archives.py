@@ -17,7 +17,7 @@ from schemas.errors import ConflictError, UsageError
 
 
 def read_json(origin: Path, name: str) -> dict[str, Any]:
-    with zipfile.ZipFile(origin / "annotations/annotations_trainval2017.zip") as archive:
+    with zipfile.ZipFile(origin / "coco/annotations/annotations_trainval2017.zip") as archive:
         parsed: dict[str, Any] = json.loads(archive.read(f"annotations/{name}_val2017.json"))
     return parsed
 
@@ -37,7 +37,7 @@ def coco(instances: dict[str, Any]) -> COCO:
 
 def test_images_are_those_of_the_index(origin: Path, instances: dict[str, Any]) -> None:
     modes = Counter[str]()
-    with zipfile.ZipFile(origin / "zips/val2017.zip") as archive:
+    with zipfile.ZipFile(origin / "coco/zips/val2017.zip") as archive:
         assert archive.testzip() is None
         members = [entry for entry in archive.infolist() if not entry.is_dir()]
         assert all(entry.compress_type == zipfile.ZIP_STORED for entry in members)
@@ -124,8 +124,8 @@ def test_every_image_has_a_caption(origin: Path, instances: dict[str, Any]) -> N
 
 
 def test_more_images_extend_fewer(tmp_path: Path, origin: Path) -> None:
-    images, _ = write_coco_archives(tmp_path, images=3)
-    with zipfile.ZipFile(images) as few, zipfile.ZipFile(origin / "zips/val2017.zip") as many:
+    images, *_ = write_coco_archives(tmp_path, images=3)
+    with zipfile.ZipFile(images) as few, zipfile.ZipFile(origin / "coco/zips/val2017.zip") as many:
         assert len(few.namelist()) == 4
         for name in few.namelist():
             assert few.read(name) == many.read(name)

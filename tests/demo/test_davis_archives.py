@@ -12,13 +12,14 @@ from PIL import Image
 from pipelines.demo.clips import TRAIN_CLIPS, VAL_CLIPS, Clip
 from pipelines.demo.davis_archives import VOID, write_davis_archives
 from schemas.errors import UsageError
+from tests.demo.archive_contents import indices, open_image, read_zip, under
 
 CLIPS = VAL_CLIPS[:4] + TRAIN_CLIPS
 
 
 @pytest.fixture(scope="module")
 def archive(origin: Path) -> Iterator[zipfile.ZipFile]:
-    with zipfile.ZipFile(origin / "DAVIS-2017-trainval-480p.zip") as archive:
+    with zipfile.ZipFile(origin / "davis/DAVIS-2017-trainval-480p.zip") as archive:
         yield archive
 
 
@@ -111,3 +112,31 @@ def test_the_camera_stays_on_the_photograph(clip: Clip) -> None:
 def test_impossible_counts_are_refused(tmp_path: Path, clips: int, frames: int) -> None:
     with pytest.raises(UsageError, match="count of"):
         write_davis_archives(tmp_path, clips=clips, frames=frames)
+
+
+def test_unsupervised_has_the_clips_with_other_ids(origin: Path) -> None:
+    contents = read_zip(origin / "davis-unsupervised/DAVIS-2017-Unsupervised-trainval-480p.zip")
+    clips = contents["DAVIS/ImageSets/2017/val.txt"].decode().split()
+    assert clips == ["motorcycle-pan", "astronaut-tilt"]
+    masks = under(contents, "DAVIS/Annotations_unsupervised/480p/motorcycle-pan")
+    frames = list(VAL_CLIPS[0].frames(8))
+    assert len(masks) == len(frames)
+    for body, frame in zip(masks.values(), frames, strict=True):
+        mask = indices(body)
+        clear = mask != VOID
+        assert np.array_equal((mask == 3)[clear], (frame.objects == 1)[clear])
+    assert set(np.unique(mask)) <= {0, 1, 2, 3, VOID}
+    assert not any(name.startswith("DAVIS/Annotations/") for name in contents)
+
+
+def test_2016_has_one_object_in_masks_without_palette(origin: Path) -> None:
+    contents = read_zip(origin / "davis-2016/DAVIS-data.zip")
+    lines = contents["DAVIS/ImageSets/480p/val.txt"].decode().splitlines()
+    assert len(lines) == 2 * 8
+    for line in lines:
+        frame, mask = (f"DAVIS{path}" for path in line.split())
+        grey = open_image(contents[mask])
+        assert grey.mode == "L"
+        assert grey.getpalette() is None
+        assert set(np.unique(np.asarray(grey))) == {0, 255}
+        assert open_image(contents[frame]).size == grey.size

@@ -8,10 +8,8 @@ from pathlib import Path
 BUILD = """
 import sys
 from pathlib import Path
-from pipelines.demo.coco_archives import write_coco_archives
-from pipelines.demo.davis_archives import write_davis_archives
-write_coco_archives(Path(sys.argv[1]))
-write_davis_archives(Path(sys.argv[1]))
+from pipelines.demo.origin import write_origin
+write_origin(Path(sys.argv[1]))
 """
 
 
@@ -27,4 +25,4 @@ def test_another_process_builds_the_same_bytes(origin: Path, tmp_path: Path) -> 
     project = Path(__file__).parents[2]
     subprocess.run([sys.executable, "-c", BUILD, str(tmp_path)], check=True, cwd=project)
     assert digests(tmp_path) == digests(origin)
-    assert len(digests(origin)) == 3
+    assert len(digests(origin)) > 30
