@@ -23,7 +23,7 @@ def box_from_xywh(xywh: object, where: str) -> Box:
         raise DataError(f"{where}: bbox", expected="[x, y, width, height]", got=repr(xywh))
     try:
         x, y, w, h = (float(value) for value in xywh)
-    except (TypeError, ValueError) as cause:
+    except (TypeError, ValueError, OverflowError) as cause:
         raise DataError(f"{where}: bbox", expected="four numbers", got=repr(xywh)) from cause
     if not all(math.isfinite(value) for value in (x, y, w, h)) or w < 0 or h < 0:
         raise DataError(

@@ -47,7 +47,9 @@ def test_help_lists_the_commands_and_loads_nothing_heavy() -> None:
         (("download", "cocoo"), "unknown data set 'cocoo'. Did you mean coco"),
         (("normalize", "davs"), "Did you mean davis"),
         (("download", "coco", "--split", "val2071"), "val2017"),
+        (("normalize", "coco", "--split", "val2071"), "val2017"),
         (("train", "demo", "--student", "repvit_m0.9"), "repvit_m0_9"),
+        (("demo", "--root", "s3://bucket"), "a local folder"),
     ],
 )
 def test_a_typing_error_is_one_line_with_the_nearest_names(

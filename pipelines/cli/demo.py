@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pipelines.cli.options import Root
+from schemas.errors import UsageError
 
 if TYPE_CHECKING:
     from pipelines.demo.summary import DemoSummary
@@ -52,6 +53,8 @@ def demo(
     from pipelines.demo.server import serve_folder
     from pipelines.demo.summary import summarize
 
+    if "://" in root:
+        raise UsageError(f"--root {root}", expected="a local folder for the demo")
     started = time.monotonic()
     folder = Path(root)
     origin, run = folder / "origin", folder / "student"

@@ -214,7 +214,9 @@ def _split_table(downloader: Downloader) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for heading in shown:
         justify: Literal["left", "right"] = "left" if heading in ("split", "") else "right"
-        table.add_column(heading, justify=justify, no_wrap=bool(heading))
+        # A narrow terminal may break names and sizes in two, never numbers.
+        whole = heading in ("clips", "images", "objects", "records")
+        table.add_column(heading, justify=justify, no_wrap=whole, overflow="fold")
     for row in zip(*shown.values(), strict=True):
         table.add_row(*row)
     return table

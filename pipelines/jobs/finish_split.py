@@ -15,10 +15,13 @@ from pipelines.normalize.subset import Subset
 from pipelines.store import layout
 from pipelines.store.commits import put_identical
 from pipelines.store.objects import ObjectStore
+from pipelines.store.tables import read_table
 from schemas.errors import BudgetError, ConflictError, UsageError
 from schemas.ids import canonical_json, digest_bytes, parse_json
 from schemas.manifests import CommitRecord, FileRecord, SplitRecord
+from schemas.tables import SAMPLES
 
+_EXAMPLES = 3
 _BUDGET = re.compile(r"(?P<number>\d+|\d+\.\d+(?=%))(?P<percent>%?)", re.ASCII)
 
 
@@ -63,7 +66,7 @@ def finish_split(
     """
     commits = [stage.require_same_identity(plan.shard) for plan in stage.plans]
     dataset, split = stage.normalizer.dataset, stage.normalizer.split
-    _check_budget(f"{dataset}/{split}", commits, budget)
+    _check_budget(store, commits, budget)
     key = layout.split_key(dataset, split)
     if store.size(key) is not None:
         return _same_split(parse_json(store.get(key), SplitRecord, key), commits, key)
@@ -120,14 +123,28 @@ def _sums(counts: Iterable[dict[str, int]]) -> dict[str, int]:
     return dict(total)
 
 
-def _check_budget(name: str, commits: list[CommitRecord], budget: Budget) -> None:
+def _check_budget(store: ObjectStore, commits: list[CommitRecord], budget: Budget) -> None:
     reasons = _sums(commit.quarantined for commit in commits)
     rows, count = sum(commit.rows for commit in commits), sum(reasons.values())
     if count > budget.allowed(rows):
         listed = ", ".join(f"{reason} {number}" for reason, number in sorted(reasons.items()))
+        name = f"{commits[0].dataset}/{commits[0].split}"
         raise BudgetError(
-            f"{count} of {rows} rows of {name} are quarantined ({listed})",
+            f"{count} of {rows} rows of {name} are quarantined ({listed}), for example "
+            + "; ".join(_quarantined(store, commits)),
             expected=f"{budget.allowed(rows)} at most",
             fix="The shards are kept; the column quarantine of their samples tables says why. "
             "Repair the source and begin anew, or run this again with a larger --max-quarantined.",
         )
+
+
+def _quarantined(store: ObjectStore, commits: list[CommitRecord]) -> list[str]:
+    """Return keys and reasons of the first quarantined rows."""
+    found: list[str] = []
+    for commit in commits:
+        if commit.quarantined and len(found) < _EXAMPLES:
+            key = layout.samples_key(commit.dataset, commit.split, commit.shard)
+            table = read_table(store, key, SAMPLES).select(["key", "quarantine"])
+            rows = (row for row in table.to_pylist() if row["quarantine"] is not None)
+            found += [f"{row['key']} {row['quarantine']}" for row in rows]
+    return found[:_EXAMPLES]

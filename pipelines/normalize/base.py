@@ -87,7 +87,7 @@ class LayoutOptions:
 
     def allow(self, dataset: str, *names: str) -> None:
         """Refuse options that mean nothing for a data set."""
-        for name in self._given():
+        for name in self.given():
             if name not in names:
                 raise UsageError(
                     f"{_option(name)} means nothing for {dataset}",
@@ -97,10 +97,11 @@ class LayoutOptions:
     def version(self, base: str) -> str:
         """Return ``base`` and the options that were given: other options, other samples."""
         return " ".join(
-            [base, *(f"{_option(name)}={value}" for name, value in self._given().items())]
+            [base, *(f"{_option(name)}={value}" for name, value in self.given().items())]
         )
 
-    def _given(self) -> dict[str, object]:
+    def given(self) -> dict[str, object]:
+        """Return the options that a user gave, by name."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         return {name: value for name, value in values.items() if value}
 

@@ -24,7 +24,7 @@ from pipelines.normalize.text_corpora import (
     saco_veval,
 )
 from pipelines.normalize.youtube_vos import youtube_vos_2018, youtube_vos_2019
-from schemas.errors import IncompleteError
+from schemas.errors import IncompleteError, UsageError
 from schemas.ids import nearest_name
 
 Factory = Callable[[SourceFiles, str, LayoutOptions], Normalizer]
@@ -73,15 +73,22 @@ def open_splits(
     ------
     IncompleteError
         The source lacks a split that was asked for, or holds none at all.
+    UnknownNameError
+        The data set has no such split.
     """
     factory = find_normalizer(dataset)
     locate = downloaded_files if downloaded else local_files
     known = [split.name for split in find_dataset(dataset).entry.splits]
-    found, lacking = [], []
+    for split in splits:
+        # With options for the layout it may be the user's own data, under a name of their own.
+        if split not in known and not options.given():
+            raise nearest_name(f"split of {dataset}", split, known)
+    found: list[Normalizer] = []
+    lacking = []
     for split in dict.fromkeys(splits or known):
         try:
             normalizer = factory(locate(source, dataset, split), split, options)
-            normalizer.groups()
+            _require_other(found, normalizer)
             found.append(normalizer)
         except IncompleteError as error:
             if splits:
@@ -94,3 +101,15 @@ def open_splits(
             "`samdistill normalize --help` what lies where.",
         )
     return found
+
+
+def _require_other(found: Sequence[Normalizer], new: Normalizer) -> None:
+    """Refuse to take one set of groups for two splits: training and testing on the same data."""
+    groups = new.groups()
+    for other in found:
+        if groups and groups == other.groups():
+            raise UsageError(
+                f"{new.dataset} {new.split} and {other.split} would hold the same "
+                f"{len(groups)} images or clips: the source has no lists of splits",
+                fix="Name the one split that the source is, by --split.",
+            )

@@ -156,15 +156,15 @@ class Sa1b:
         pairs: dict[str, _Pair] = {}
         for source in self.files:
             path = PurePosixPath(source.member)
-            kind = {".jpg": "image", ".json": "masks"}.get(path.suffix)
-            key = path.stem
-            if kind is None or not _KEY.fullmatch(key) or _split_of(key) != self.split:
+            key, is_image = path.stem, path.suffix == ".jpg"
+            known = is_image or path.suffix == ".json"
+            if not known or not _KEY.fullmatch(key) or _split_of(key) != self.split:
                 continue
             part = source.archive if source.archive in archives else ""
-            pair = pairs.get(key, _Pair(part))
-            if getattr(pair, kind) is not None or pair.part != part:
+            pair = pairs.setdefault(key, _Pair(part))
+            if pair.part != part or (pair.image if is_image else pair.masks) is not None:
                 raise DataError(f"{path.name} is in {self.files.where} twice")
-            pairs[key] = replace(pair, **{kind: source})
+            pairs[key] = replace(pair, image=source) if is_image else replace(pair, masks=source)
         if not pairs:
             raise IncompleteError(
                 f"{self.files.where} has no images of SA-1B's {self.split}",
@@ -213,7 +213,7 @@ def _check(records: Sequence[_MaskRecord], masks: Sequence[MaskRLE], boxes: Sequ
         if area != record.area:
             raise DataError(f"{_name(record)}: area", expected=record.area, got=area)
     away = np.abs(np.reshape(boxes, (-1, 4)) - np.reshape(tight, (-1, 4))).max(axis=1)
-    for place in np.flatnonzero((away > _BOX_TOLERANCE) & (np.array(areas) > 0)):
+    for place in np.flatnonzero((away > _BOX_TOLERANCE) & (np.array(areas) > 0)).tolist():
         record = records[place]
         raise DataError(
             f"{_name(record)}: bbox", expected=f"that of its mask, {tight[place]}", got=record.bbox

@@ -9,7 +9,10 @@ from typer.testing import CliRunner, Result
 
 from pipelines.cli import normalize
 from schemas.errors import BudgetError, ConflictError, UsageError
+from schemas.ids import parse_json
+from schemas.manifests import SplitRecord
 from tests.normalize.archives import CocoSource, DavisSource
+from tests.normalize.sa1b_source import members, write_tar
 from tests.normalize.text_files import pairs_file
 
 
@@ -118,3 +121,22 @@ def test_a_split_of_phrases_is_printed_and_not_made_twice(tmp_path: Path) -> Non
     other = invoke(*arguments, "--limit", "1")
     assert isinstance(other.exception, ConflictError)
     assert "sa-co-silver-1 --limit=1 of in unverified:" in str(other.exception)
+
+
+def test_a_share_is_a_split_of_its_own(tmp_path: Path) -> None:
+    for name, first in (("sa_000020.tar", 1), ("sa_000021.tar", 41)):
+        write_tar(tmp_path / name, members(*range(first, first + 40)))
+    root = tmp_path / "root"
+    arguments = ("--from", str(tmp_path), "--root", str(root), "--split", "train")
+    result = invoke("sa-1b@20%", *arguments)
+    assert result.exit_code == 0, result.output
+    again = invoke("sa-1b", "--subset", "20.0%", *arguments)
+    assert again.exit_code == 0, again.output
+    (path,) = root.rglob("split.json")
+    record = parse_json(path.read_bytes(), SplitRecord, path.name)
+    assert (record.split, record.shards) == ("train-20pct", 2)
+    assert record.subset is not None
+    assert record.subset.startswith("20% blake3:")
+    assert 4 < record.rows < 30
+    both = invoke("sa-1b@20%", "--subset", "20%", *arguments)
+    assert isinstance(both.exception, UsageError)

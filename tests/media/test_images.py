@@ -193,8 +193,7 @@ def test_verifying_refuses_what_decoding_refuses() -> None:
     sound = encoded(noise(), "JPEG")
     assert verify_image(sound, "x") == (40, 30)
     floats = encoded(Image.new("F", (4, 4)), "TIFF")
-    integers = encoded(Image.new("I", (4, 4)), "PNG")
-    for body in (sound[: len(sound) // 2], b"", b"<html>", floats, integers):
+    for body in (sound[: len(sound) // 2], b"", b"<html>", floats):
         outcomes = []
         for function in (verify_image, decode_image):
             try:
