@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from pipelines.engine.work import Executor, RunReport
     from pipelines.jobs.cache import CacheOptions, CachePlan, PlannedStage
+    from pipelines.jobs.finish_split import Budget
     from pipelines.store.splits import Split
     from pipelines.teachers.base import TeacherOptions
 
@@ -72,7 +73,11 @@ def cache(
         typer.Option(envvar="RAY_ADDRESS", help="Run on this Ray cluster; auto for its own head."),
     ] = None,
     max_quarantined: Annotated[
-        str, typer.Option(metavar="SHARE", help="Rows of a shard that may fail: 1%, or a count.")
+        str,
+        typer.Option(
+            metavar="SHARE",
+            help="Rows of a shard that may fail: a share, of all rows too, or a count.",
+        ),
     ] = "1%",
     force: Annotated[
         bool, typer.Option("--force", help="Also when the disk looks too full.")
@@ -113,7 +118,7 @@ def cache(
         view.show_plan(console, plan, free_space(store))
     if not force:
         require_space(store, plans)
-    if not _run(console, plans, place):
+    if not _run(console, plans, place, options.budget):
         raise typer.Exit(1)
 
 
@@ -171,7 +176,8 @@ def _place(
         )
     workers = workers or (1 if executor == "local" else max(1, gpus))
     executor = executor or ("ray" if workers > 1 or address else "local")
-    share = min(1.0, gpus / workers) if gpus else float(device == "cuda")
+    # Whole workers on each GPU: of 3 workers on 2 GPUs, a third worker finds no 2/3 of a GPU.
+    share = 1 / -(-workers // gpus) if gpus else float(device == "cuda")
     cores = os.cpu_count() or 1
     return _Place(
         executor=executor,
@@ -206,8 +212,10 @@ def _plan(
     return [plan_cache(split, teacher, load, wanted, options) for split in splits]
 
 
-def _run(console: Console, plans: Sequence[CachePlan], place: _Place) -> bool:
-    """Run all stages; say whether every unit is complete."""
+def _run(console: Console, plans: Sequence[CachePlan], place: _Place, budget: Budget) -> bool:
+    """Run all stages; say whether every unit is complete, within the budget of the whole run."""
+    from pipelines.cli.cache_view import show_excess
+
     stages = [
         (f"{plan.split.name} {planned.stage.name}", planned)
         for plan in plans
@@ -218,13 +226,15 @@ def _run(console: Console, plans: Sequence[CachePlan], place: _Place) -> bool:
             console.print(f"{title}: complete")
     left = [(title, planned) for title, planned in stages if planned.units]
     executor, complete = place.open(), True
+    reports: list[RunReport] = []
     with executor.session() if left else contextlib.nullcontext():
         for title, planned in left:
             report = _run_stage(console, title, planned, executor)
+            reports.append(report)
             complete &= report.done + report.skipped == len(planned.units)
             if any(failure.kind == "storage" for failure in report.failures):
                 return False
-    return complete
+    return not show_excess(console, budget, reports) and complete
 
 
 def _run_stage(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 
 from rich import box
 from rich.console import Console
@@ -11,6 +12,8 @@ from rich.table import Table
 
 from pipelines.engine.work import RunReport
 from pipelines.jobs.cache import CachePlan
+from pipelines.jobs.finish_split import Budget
+from pipelines.jobs.unit_writer import allowed_rows
 from schemas.features import TeacherSpec
 
 _STEPS = ("decode", "forward", "encode", "write", "publish")
@@ -72,3 +75,20 @@ def show_report(console: Console, title: str, report: RunReport, units: int) -> 
         console.print(f"failed {failure.unit.id}, {failure.kind}{times}: {failure.error}")
     if kinds["code"] or kinds["infrastructure"] or kinds["storage"]:
         console.print("The same command tries them again.")
+
+
+def show_excess(console: Console, budget: Budget, reports: Iterable[RunReport]) -> bool:
+    """Print when more rows are quarantined than the share allows over all that was run; say so.
+
+    A budget that is a count is one of each shard, and was kept there.
+    """
+    done = [item for report in reports for item in report.reports]
+    rows, quarantined = sum(item.rows for item in done), sum(item.quarantined for item in done)
+    allowed = allowed_rows(budget, rows)
+    if budget.rows is not None or quarantined <= allowed:
+        return False
+    console.print(
+        f"{quarantined} of {rows} rows are quarantined, expected {allowed} at most. "
+        "Repair the source, or allow more by --max-quarantined."
+    )
+    return True

@@ -10,6 +10,7 @@ from pipelines.store.splits import Split
 from pipelines.teachers.base import Teacher
 
 PHRASES_PER_SHARD = 1024
+"""For new arrays; those that exist say how many they have."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,7 +22,7 @@ class TextEncoder:
     def encode(self, teacher: Teacher, split: Split, shard: int, writer: UnitWriter) -> None:
         """See ``Encoder.encode``."""
         forward = Forward(teacher.encode_text, "phrase", writer)
-        begin = shard * PHRASES_PER_SHARD
+        begin = shard * writer.rows_per_shard("phrase")
         missing = writer.missing("phrase")
         for first in range(0, len(missing), self.batch):
             rows = missing[first : first + self.batch]

@@ -13,13 +13,15 @@ from schemas.features import RowKind
 
 Item = TypeVar("Item")
 
+_OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "defaultcpuallocator")
+
 
 class Forward(Generic[Item]):
     """Runs ``call`` over items and hands the features to the writer.
 
-    When the device runs out of memory the batch is halved, for the rest of the unit too. When a
-    batch fails otherwise, its halves are tried, down to the one item that fails alone; that one is
-    quarantined.
+    When memory runs out, the device's or the host's, the batch is halved, for the rest of the unit
+    too. When a batch fails otherwise, its halves are tried, down to the one item that fails alone;
+    an item that fails alone twice is quarantined.
 
     Parameters
     ----------
@@ -41,7 +43,9 @@ class Forward(Generic[Item]):
         for first in range(0, len(rows), step):
             self._run_batch(rows[first : first + step], items[first : first + step])
 
-    def _run_batch(self, rows: Sequence[int], items: Sequence[Item]) -> None:
+    def _run_batch(
+        self, rows: Sequence[int], items: Sequence[Item], *, again: bool = False
+    ) -> None:
         try:
             with self._writer.busy.measure("forward"):
                 features = self._call(items)
@@ -49,7 +53,7 @@ class Forward(Generic[Item]):
             # The device's context is lost: no item can be blamed, and none will succeed.
             raise
         except RuntimeError as error:
-            out_of_memory = isinstance(error, torch.OutOfMemoryError)
+            out_of_memory = _is_out_of_memory(error)
             if len(rows) == 1 and out_of_memory:
                 raise
             reason = f"forward: {type(error).__name__}: {_first_line(error)}"
@@ -61,12 +65,21 @@ class Forward(Generic[Item]):
             torch.cuda.empty_cache()
             self._limit = len(rows) // 2
             self.run(rows, items)
-        elif len(rows) == 1:
+        elif len(rows) == 1 and again:
             self._writer.quarantine(self._kind, rows, reason)
+        elif len(rows) == 1:
+            self._run_batch(rows, items, again=True)
         else:
             half = len(rows) // 2
             self._run_batch(rows[:half], items[:half])
             self._run_batch(rows[half:], items[half:])
+
+
+def _is_out_of_memory(error: RuntimeError) -> bool:
+    """Say whether an allocator gave up; those of the host raise a plain ``RuntimeError``."""
+    return isinstance(error, torch.OutOfMemoryError) or any(
+        sign in str(error).lower() for sign in _OUT_OF_MEMORY
+    )
 
 
 def _first_line(error: Exception) -> str:

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-import torch
 
 from pipelines.engine.executor import one_line
 from pipelines.jobs.encode_images import ImageEncoder, ShardImages
@@ -15,7 +14,7 @@ from pipelines.jobs.overlap import prefetch
 from pipelines.jobs.unit_writer import UnitWriter
 from pipelines.store.splits import Split, StoredClip
 from pipelines.teachers.base import Features, Teacher, TrackedFrame, TrackedObject
-from schemas.errors import BudgetError, DataError
+from schemas.errors import DataError
 from schemas.videos import object_frames
 
 Places = dict[tuple[int, int], int]
@@ -26,8 +25,9 @@ Places = dict[tuple[int, int], int]
 class MemoryEncoder:
     """Fills the arrays whose rows are object-frames, and those whose rows are the clips' frames.
 
-    A clip that cannot be tracked to its end loses its remaining object-frames, and keeps the trunk
-    of every frame that can be decoded.
+    A clip whose data cannot be tracked to the end loses its remaining object-frames, and keeps the
+    trunk of every frame that can be decoded. Any other error fails the unit: it may be the device
+    or the memory of this process, and quarantine is for good.
     """
 
     images: ImageEncoder = field(default_factory=ImageEncoder)
@@ -66,9 +66,7 @@ class MemoryEncoder:
             return
         try:
             self._track(teacher, images, clip, places, writer)
-        except (torch.OutOfMemoryError, torch.AcceleratorError, BudgetError):
-            raise
-        except (DataError, RuntimeError) as error:
+        except DataError as error:
             left = sorted(set(writer.missing("object_frame")).intersection(places.values()))
             writer.quarantine("object_frame", left, f"untracked: {one_line(error)}")
 

@@ -39,6 +39,11 @@ class UnitWriter:
         rows: set[int] = set()
         return sorted(rows.union(*(shard.missing for shard in self._of_kind(kind))))
 
+    def rows_per_shard(self, kind: RowKind) -> int:
+        """Return how many rows a full shard of the kind has; 0 when there is no array of it."""
+        shards = self._of_kind(kind)
+        return max((shard.array.record.rows_per_shard for shard in shards), default=0)
+
     def put(self, rows: Sequence[int], features: Features) -> None:
         """Write ``features[name][i]`` as row ``rows[i]``; quarantine what cannot be stored.
 
@@ -53,7 +58,7 @@ class UnitWriter:
                 shard.quarantine(row, reason)
 
     def quarantine(self, kind: RowKind, rows: Sequence[int], reason: str) -> None:
-        """Record rows that failed here, from one cause: it counts as one row.
+        """Record rows that failed here; each counts.
 
         Raises
         ------
@@ -62,7 +67,7 @@ class UnitWriter:
         """
         self.leave_out(kind, rows, reason)
         if rows:
-            self._count(kind, rows[0], reason)
+            self._count(kind, rows, reason)
 
     def publish(self, split: Split, shard: int) -> list[CommitRecord]:
         """Publish all shards of the unit, after the last row is written."""
@@ -95,16 +100,17 @@ class UnitWriter:
                 except DataError as error:
                     reason = f"unstorable: {error}"
                     shard.quarantine(row, reason)
-                    self._count(shard.array.feature.rows, row, reason)
+                    self._count(shard.array.feature.rows, [row], reason)
                 else:
                     with self.busy.measure("write"):
                         shard.write(row, stored)
 
-    def _count(self, kind: RowKind, row: int, reason: str) -> None:
+    def _count(self, kind: RowKind, numbers: Iterable[int], reason: str) -> None:
         failed = self._failed.setdefault(kind, {})
-        failed.setdefault(row, reason)
+        for row in numbers:
+            failed.setdefault(row, reason)
         rows = max(shard.rows for shard in self._of_kind(kind))
-        allowed = _allowed(self._budget, rows)
+        allowed = allowed_rows(self._budget, rows)
         if len(failed) > allowed:
             listed = "; ".join(f"row {row}, {reason}" for row, reason in list(failed.items())[:3])
             raise BudgetError(
@@ -142,8 +148,8 @@ def open_unit(
         yield UnitWriter(shards, budget, background)
 
 
-def _allowed(budget: Budget, rows: int) -> int:
-    """Return how many rows of one shard may fail: a share allows one, or small shards had none."""
+def allowed_rows(budget: Budget, rows: int) -> int:
+    """Return how many of ``rows`` rows may fail: a share allows one, or small shards had none."""
     share_of_a_row = budget.rows is None and budget.share > 0
     return max(budget.allowed(rows), int(share_of_a_row))
 

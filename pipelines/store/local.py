@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
+import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +16,8 @@ from schemas.errors import UsageError
 
 # Fits a common second-level cache; the best of 256 KiB to 20 MiB (benchmarks/bench_store.py).
 _BLOCK_BYTES = 1 << 20
+# Longer than a living writer needs from creating its file to locking it.
+_LEFTOVER_SECONDS = 10
 
 
 class LocalObjectStore:
@@ -34,12 +38,18 @@ class LocalObjectStore:
 
     @contextlib.contextmanager
     def stage(self, key: str) -> Iterator[StagedFile]:
-        """Open a hidden file beside its later place; see ``ObjectStore.stage``."""
+        """Open a hidden file beside its later place; see ``ObjectStore.stage``.
+
+        It stays locked while its writer lives, so what killed writers of this key have left is
+        known and removed.
+        """
         target = self.root / key
         temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}.tmp")
         with storage_errors(f"create {key} in {self.root}"):
             target.parent.mkdir(parents=True, exist_ok=True)
+            _remove_leftovers(target)
             file = temporary.open("xb", buffering=0)
+            _try_lock(file.fileno())
         try:
             with file:
                 yield _LocalStagedFile(file, key, temporary, target)
@@ -121,6 +131,38 @@ class _LocalStagedFile(StagedFile):
                 return False
             _sync_folder(self._target.parent)
             return True
+
+
+def _remove_leftovers(target: Path) -> None:
+    """Remove the hidden files of writers that died; the kernel has dropped their locks."""
+    with os.scandir(target.parent) as entries:
+        names = [entry.name for entry in entries if entry.name.startswith(f".{target.name}.")]
+    for name in names:
+        if name.endswith(".tmp"):
+            # Another process may remove it first; one that cannot be removed harms nobody.
+            with contextlib.suppress(OSError):
+                _remove_unlocked(target.with_name(name))
+
+
+def _remove_unlocked(path: Path) -> None:
+    if time.time() - path.stat().st_mtime < _LEFTOVER_SECONDS:
+        return
+    # NFS gives exclusive locks only to descriptors that may write.
+    descriptor = os.open(path, os.O_RDWR)
+    try:
+        if _try_lock(descriptor):
+            path.unlink()
+    finally:
+        os.close(descriptor)
+
+
+def _try_lock(descriptor: int) -> bool:
+    """Lock a file; False when another has it, or the file system knows no locks."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
 
 
 def _blocks(buffers: tuple[memoryview, ...]) -> Iterator[memoryview]:

@@ -31,6 +31,7 @@ class StoredSample:
     height: int
     offset: int
     size: int
+    blake3: str
     quarantine: str | None
 
 
@@ -103,7 +104,7 @@ class Split:
         Raises
         ------
         IntegrityError
-            The shard's tar is shorter than its table says.
+            The shard's tar does not hold the bytes that its table describes.
         """
         key = layout.media_key(self.record.dataset, self.record.split, shard)
         body = bytearray(sample.size)
@@ -112,7 +113,16 @@ class Split:
                 f"{key} is too short for {sample.key}",
                 fix="Run `samdistill verify --deep` to find all such files.",
             )
-        return bytes(body)
+        encoded = bytes(body)
+        found = digest_bytes(encoded)
+        if found != sample.blake3:
+            raise IntegrityError(
+                f"image of {sample.key} in {key} is damaged",
+                expected=f"blake3 {sample.blake3}",
+                got=found,
+                fix="Run `samdistill verify --deep` to find all such files.",
+            )
+        return encoded
 
     def clips(self, shard: int) -> list[StoredClip]:
         """Clips of a shard, in row order; empty for stills."""

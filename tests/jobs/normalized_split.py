@@ -19,10 +19,12 @@ from pipelines.jobs.shard_normalized import NormalizeStage
 from pipelines.store import layout
 from pipelines.store.local import LocalObjectStore
 from pipelines.store.splits import Split
+from pipelines.store.tables import encode_table
 from pipelines.teachers.base import Teacher, TeacherOptions
-from schemas.ids import frame_key
+from schemas.ids import digest_bytes, frame_key
 from schemas.masks import MaskRLE, encode_mask
 from schemas.samples import Annotation, Group, MediaKind, Sample, Source
+from schemas.tables import SAMPLES
 from tests.engine.stages import Heard
 
 WIDTH, HEIGHT = 40, 30
@@ -124,7 +126,20 @@ def plan(
 
 
 def damage_image(split: Split, shard: int, row: int) -> None:
-    """Overwrite what follows the header of a stored picture."""
+    """Overwrite the header of a stored picture, as if it had been published like that."""
+    rot_image(split, shard, row)
+    sample = split.samples(shard)[row]
+    body = bytearray(sample.size)
+    key = layout.media_key(split.record.dataset, split.record.split, shard)
+    split.store.read_into(key, sample.offset, memoryview(body))
+    rows = split.samples_table(shard).to_pylist()
+    rows[row]["blake3"] = digest_bytes(bytes(body))
+    table = layout.samples_key(split.record.dataset, split.record.split, shard)
+    Path(split.store.url, table).write_bytes(encode_table(rows, SAMPLES))
+
+
+def rot_image(split: Split, shard: int, row: int) -> None:
+    """Overwrite the header of a stored picture, behind the back of its table."""
     sample = split.samples(shard)[row]
     key = layout.media_key(split.record.dataset, split.record.split, shard)
     with Path(split.store.url, key).open("r+b") as file:

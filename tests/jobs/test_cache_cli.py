@@ -67,6 +67,35 @@ def test_failed_units_are_named_and_exit_1(tmp_path: Path) -> None:
     assert result.exit_code == 0
 
 
+def test_small_shards_do_not_add_up_past_the_share(tmp_path: Path) -> None:
+    split = made.normalize(tmp_path, made.Stills())
+    # The other of the two is missing since the split was normalized.
+    made.damage_image(split, 0, 0)
+    result = invoke(tmp_path, "--features", "image")
+    assert result.exit_code == 1
+    assert "3 of 3 shards" in result.output
+    assert "2 of 10 rows are quarantined, expected 1 at most." in result.output
+
+
+def test_a_share_that_allows_them_all_is_kept(tmp_path: Path) -> None:
+    split = made.normalize(tmp_path, made.Stills())
+    made.damage_image(split, 0, 0)
+    assert invoke(tmp_path, "--features", "image", "--max-quarantined", "20%").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("workers", "gpus", "share"),
+    [(1, 2, 1.0), (2, 2, 1.0), (3, 2, 0.5), (4, 2, 0.5), (5, 2, 1 / 3)],
+)
+def test_all_workers_find_room_on_the_gpus(
+    monkeypatch: pytest.MonkeyPatch, workers: int, gpus: int, share: float
+) -> None:
+    monkeypatch.setattr("torch.cuda.device_count", lambda: gpus)
+    place = cache._place("ray", workers, "cuda", None, None)
+    assert place.gpus_per_worker == share
+    assert gpus * int(1 / share) >= workers
+
+
 @pytest.mark.parametrize(
     ("arguments", "error", "text"),
     [

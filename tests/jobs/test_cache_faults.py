@@ -17,6 +17,7 @@ from pipelines.jobs.overlap import BusyTime
 from pipelines.store.arrays import FeatureArray
 from pipelines.store.splits import Split
 from pipelines.store.tables import read_table
+from schemas.errors import DataError
 from schemas.tables import FEATURE_ROWS
 from tests.jobs import normalized_split as made
 from tests.jobs.misbehaving_teacher import Fault, MisbehavingTeacher
@@ -64,6 +65,21 @@ def test_a_picture_damaged_since(tmp_path: Path) -> None:
     assert arrays["image.trunk"].reader(0).present.tolist() == [True, True, False, True, True]
 
 
+@pytest.mark.parametrize("source", [FIVE, made.Clips(count=1, frames=5)])
+def test_a_picture_that_rots_in_the_root_fails_the_unit(
+    tmp_path: Path, source: made.Stills | made.Clips
+) -> None:
+    split = made.normalize(tmp_path, source, rows_per_shard=5)
+    made.rot_image(split, 0, 2)
+    wanted = ["image", "memory"] if split.record.media == "video" else ["image"]
+    outcome, _ = run(split, *wanted, budget=Budget(rows=99))
+    assert isinstance(outcome, Failure)
+    assert outcome.kind == "data"
+    assert f"image of {split.samples(0)[2].key} in normalized/" in outcome.error
+    assert "is damaged" in outcome.error
+    assert not any("/c/" in key for key in made.tree(tmp_path))
+
+
 def test_values_that_are_not_finite(tmp_path: Path) -> None:
     split = made.normalize(tmp_path, FIVE, rows_per_shard=5)
     report, arrays = run(split, "image", nan_in=3)
@@ -105,14 +121,37 @@ def test_the_phrase_that_breaks_a_batch_is_found(tmp_path: Path) -> None:
         assert reasons(array) == [None, None, "forward: RuntimeError: no such thing", None, None]
 
 
-def test_a_full_device_halves_the_batch_for_good(tmp_path: Path) -> None:
+def test_an_error_that_does_not_come_again_costs_no_picture(tmp_path: Path) -> None:
+    split = made.normalize(tmp_path, FIVE, rows_per_shard=5)
+    sizes: list[int] = []
+
+    def fault(batch: torch.Tensor) -> None:
+        sizes.append(len(batch))
+        if len(sizes) <= 3:
+            raise RuntimeError("no workspace")
+
+    report, arrays = run(split, "image", fault=fault)
+    assert isinstance(report, UnitReport)
+    assert (report.quarantined, sizes) == (0, [4, 2, 1, 1, 1, 2, 1])
+    assert arrays["image.trunk"].reader(0).present.all()
+
+
+FULL = [
+    torch.OutOfMemoryError("CUDA out of memory"),
+    RuntimeError("[enforce fail at alloc_cpu.cpp:1] DefaultCPUAllocator: not enough memory"),
+    RuntimeError("can't allocate memory: you tried to allocate 8 bytes"),
+]
+
+
+@pytest.mark.parametrize("error", FULL)
+def test_full_memory_halves_the_batch_for_good(tmp_path: Path, error: RuntimeError) -> None:
     split = made.normalize(tmp_path, made.Stills(count=4, phrases=0), rows_per_shard=4)
     sizes: list[int] = []
 
     def fault(batch: torch.Tensor) -> None:
         sizes.append(len(batch))
         if len(batch) > 2:
-            raise torch.OutOfMemoryError("CUDA out of memory")
+            raise error
 
     report, arrays = run(split, "image", fault=fault)
     assert isinstance(report, UnitReport)
@@ -120,16 +159,17 @@ def test_a_full_device_halves_the_batch_for_good(tmp_path: Path) -> None:
     assert arrays["image.trunk"].reader(0).present.all()
 
 
-def test_a_device_without_room_for_one_picture_fails_the_unit(tmp_path: Path) -> None:
+@pytest.mark.parametrize("error", FULL)
+def test_no_room_for_one_picture_fails_the_unit(tmp_path: Path, error: RuntimeError) -> None:
     split = made.normalize(tmp_path, FIVE, rows_per_shard=5)
 
     def fault(_batch: torch.Tensor) -> None:
-        raise torch.OutOfMemoryError("CUDA out of memory")
+        raise error
 
     outcome, _ = run(split, "image", fault=fault)
     assert isinstance(outcome, Failure)
     assert outcome.kind == "code"
-    assert "out of memory" in outcome.error
+    assert str(error) in outcome.error
     assert not any("/c/" in key for key in made.tree(tmp_path))
 
 
@@ -173,7 +213,11 @@ def test_a_budget_of_nothing_allows_nothing(tmp_path: Path) -> None:
 def test_a_clip_with_a_damaged_frame_keeps_the_other_frames(tmp_path: Path) -> None:
     split = made.normalize(tmp_path, made.Clips(count=2), rows_per_shard=8)
     made.damage_image(split, 0, 6)
-    outcome, arrays = run(split, "image", "memory")
+    # Each object-frame of the clip counts.
+    refused, _ = run(split, "image", "memory", budget=Budget(rows=6))
+    assert isinstance(refused, Failure)
+    assert "7 of 14 rows of one shard (object_frame) failed" in refused.error
+    outcome, arrays = run(split, "image", "memory", budget=Budget(rows=7))
     assert isinstance(outcome, UnitReport), outcome
     assert arrays["image.trunk"].reader(0).present.tolist() == [True] * 6 + [False, True]
     pointer = arrays["memory.object_pointer"]
@@ -185,16 +229,31 @@ def test_a_clip_with_a_damaged_frame_keeps_the_other_frames(tmp_path: Path) -> N
     )
 
 
-def test_a_tracker_that_fails_midway_keeps_what_it_did(tmp_path: Path) -> None:
+def test_a_clip_that_cannot_be_tracked_on_keeps_what_it_has(tmp_path: Path) -> None:
     split = made.normalize(tmp_path, made.Clips(count=1), rows_per_shard=4)
 
     def fault(frame: torch.Tensor) -> None:
         if frame.ndim == 0 and int(frame) == 2:
-            raise RuntimeError("tracker broke")
+            raise DataError("no such prompt")
 
-    outcome, arrays = run(split, "image", "memory", fault=fault)
+    outcome, arrays = run(split, "image", "memory", fault=fault, budget=Budget(rows=4))
     assert isinstance(outcome, UnitReport), outcome
     assert arrays["image.trunk"].reader(0).present.all()
     found = reasons(arrays["memory.maskmem"])
     assert [reason is None for reason in found] == [True, True, False, False, True, False, False]
-    assert found[2] == "untracked: tracker broke"
+    assert found[2] == "untracked: no such prompt"
+
+
+@pytest.mark.parametrize("text", ["DefaultCPUAllocator: can't allocate memory", "tracker broke"])
+def test_a_tracker_that_breaks_blames_no_clip(tmp_path: Path, text: str) -> None:
+    split = made.normalize(tmp_path, made.Clips(count=1), rows_per_shard=4)
+
+    def fault(frame: torch.Tensor) -> None:
+        if frame.ndim == 0 and int(frame) == 2:
+            raise RuntimeError(text)
+
+    outcome, _ = run(split, "image", "memory", fault=fault, budget=Budget(rows=99))
+    assert isinstance(outcome, Failure)
+    assert outcome.kind == "code"
+    assert text in outcome.error
+    assert not any("/c/" in key for key in made.tree(tmp_path))

@@ -107,6 +107,35 @@ def test_text_rows_follow_the_phrases(tmp_path: Path) -> None:
     assert [row["phrase"] for row in rows_of(tokens, 0)] == split.phrases
 
 
+def test_later_text_shards_hold_their_own_phrases(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipelines.jobs.cache.PHRASES_PER_SHARD", 3)
+    arrays = cached(tmp_path, made.Stills(), "text")
+    (tokens,) = (array for array in arrays if array.feature.name == "text.tokens")
+    split = Split.open(tokens.store, "made-up", "stills")
+    expected = made.load_tiny().encode_text(split.phrases)["text.tokens"]
+    assert (tokens.record.shards, len(expected)) == (2, 6)
+    assert np.abs(expected[3:] - expected[:3]).max() > 0.02
+    np.testing.assert_allclose(tokens.read(range(6)), expected, atol=2e-3)
+    assert [row["phrase"] for row in rows_of(tokens, 1)] == split.phrases[3:]
+
+
+def test_the_tracker_writes_the_trunk_of_each_clip_to_its_own_rows(tmp_path: Path) -> None:
+    split = made.normalize(tmp_path, made.Clips(count=2), rows_per_shard=8)
+    (planned,) = made.plan(split, "image", "memory").stages
+    planned.stage.run(planned.units[0])
+    trunk = planned.stage.arrays[0]
+    assert trunk.feature.name == "image.trunk"
+    images = [
+        resize_to_square(decode_image(split.read_image(0, sample), sample.key), 224)
+        for sample in split.samples(0)
+    ]
+    expected = made.load_tiny().encode_images(torch.stack(images))["image.trunk"]
+    assert np.abs(expected[4:] - expected[:4]).max() > 0.1
+    np.testing.assert_allclose(trunk.read(range(8)), expected, atol=2e-3)
+
+
 def test_memory_rows_go_by_clip_object_and_frame(tmp_path: Path) -> None:
     arrays = {
         array.feature.name: array for array in cached(tmp_path, made.Clips(), "image", "memory")

@@ -94,6 +94,13 @@ def test_record_names_the_bytes_on_disk(tmp_path: Path) -> None:
     assert hash_file(array.store, record.key) == record
 
 
+def test_record_names_large_rows_and_the_zeros_between_them(tmp_path: Path) -> None:
+    array = make_array(tmp_path, (150, 1000))
+    record = write_rows(array, 0, random_rows((150, 1000), [2, 0, 3], "float16"))
+    assert record.bytes > 3 * 300_000 + 4096
+    assert hash_file(array.store, record.key) == record
+
+
 def test_opens_by_folder_and_travels(tmp_path: Path) -> None:
     array = make_array(tmp_path)
     rows = random_rows((2, 3), [1], "float16")

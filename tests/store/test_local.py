@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -39,3 +43,52 @@ def test_full_disk_leaves_nothing_visible(tmp_path: Path) -> None:
         staged.file = full
         staged.write(b"x")
     assert list(tmp_path.iterdir()) == []
+
+
+WRITER = """
+import os, signal, sys
+from pipelines.store.local import LocalObjectStore
+with LocalObjectStore(sys.argv[1]).stage("a/b") as staged:
+    staged.write(b"half")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_what_a_killed_writer_left_goes_with_the_next_one(tmp_path: Path) -> None:
+    ended = subprocess.run([sys.executable, "-c", WRITER, str(tmp_path)], check=False)
+    assert ended.returncode == -signal.SIGKILL
+    (left,) = Path(tmp_path, "a").iterdir()
+    store = LocalObjectStore(tmp_path)
+    # It may be of a writer that has not locked it yet.
+    assert store.put_if_absent("a/b", b"whole")
+    assert left.exists()
+    os.utime(left, (0, 0))
+    assert store.put_if_absent("a/bb", b"other")
+    assert left.exists()
+    assert not store.put_if_absent("a/b", b"whole")
+    assert sorted(path.name for path in Path(tmp_path, "a").iterdir()) == ["b", "bb"]
+
+
+def test_what_a_living_writer_holds_stays(tmp_path: Path) -> None:
+    store = LocalObjectStore(tmp_path)
+    with store.stage("a") as slow:
+        slow.write(b"slow")
+        (held,) = tmp_path.iterdir()
+        os.utime(held, (0, 0))
+        with store.stage("a"):
+            assert held.exists()
+        assert slow.publish()
+    assert store.get("a") == b"slow"
+    assert list(tmp_path.iterdir()) == [tmp_path / "a"]
+
+
+def test_without_locks_nothing_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_descriptor: int, _operation: int) -> None:
+        raise OSError("no locks available")
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    left = tmp_path / ".a.0.tmp"
+    left.touch()
+    os.utime(left, (0, 0))
+    assert LocalObjectStore(tmp_path).put_if_absent("a", b"whole")
+    assert left.exists()
