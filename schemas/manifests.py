@@ -1,13 +1,16 @@
-"""Records that are stored as JSON: commits, splits, manifests. All immutable, all canonical."""
+"""Records that are stored as JSON: commits, splits, manifests. All immutable, all canonical.
+
+A record of another ``schema_version`` is refused when it is read.
+"""
 
 from __future__ import annotations
+
+from typing import Literal
 
 import msgspec
 
 from schemas.features import FeatureSpec, TeacherSpec
 from schemas.samples import MediaKind
-
-SCHEMA_VERSION = 1
 
 
 class FileRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -25,7 +28,7 @@ class CommitRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     It holds nothing that differs between two runs over the same input: no time, no host.
     """
 
-    schema_version: int = SCHEMA_VERSION
+    schema_version: Literal[1] = 1
     product: str
     """``normalized``, or the name of a feature array."""
     dataset: str
@@ -47,7 +50,7 @@ class CommitRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 class SplitRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A normalized split, complete: ``split.json``, written after the last of its shards."""
 
-    schema_version: int = SCHEMA_VERSION
+    schema_version: Literal[1] = 1
     dataset: str
     split: str
     media: MediaKind
@@ -78,7 +81,7 @@ class SplitRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 class ArrayRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The identity of a feature array, stored as the ``samdistill`` attribute of its zarr.json."""
 
-    schema_version: int = SCHEMA_VERSION
+    schema_version: Literal[1] = 1
     dataset: str
     split: str
     split_digest: str
@@ -123,7 +126,7 @@ class ManifestSplit(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a trainer opens: splits, features, and a digest for every byte behind them."""
 
-    schema_version: int = SCHEMA_VERSION
+    schema_version: Literal[1] = 1
     name: str
     teachers: dict[str, TeacherSpec]
     splits: tuple[ManifestSplit, ...]

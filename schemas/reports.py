@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import msgspec
 
 Size = tuple[int, int]
@@ -27,7 +29,7 @@ class CountSpread(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 class SplitReport(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """``report.json`` of a split with images. An image is a still or a frame of a clip."""
 
-    schema_version: int = 1
+    schema_version: Literal[1] = 1
     dataset: str
     split: str
     images: int

@@ -1,4 +1,4 @@
-"""What `samdistill publish`, `verify` and `inspect` show; fits into 80 columns."""
+"""What `samdistill publish`, `verify` and `inspect` show; fits into 60 columns."""
 
 from __future__ import annotations
 
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from pipelines.store.findings import Finding
     from pipelines.store.published import PublishedManifest
     from pipelines.store.verify import Verification
+    from schemas.features import FeatureSpec
+
+_WIDE = 80
 
 
 def open_console() -> Console:
@@ -33,14 +36,13 @@ def show_published(published: PublishedManifest) -> None:
         console.print(f"teacher {digest}  {spec.architecture}, weights {spec.weights[:12]}")
     for split in manifest.splits:
         console.print(f"\n{split.split.dataset}/{split.split.split}", style="bold")
-        table = _table("product", "row", "codec", "rows", "shards", "bytes")
+        table = _product_table(console, "rows", "shards", "bytes")
         stored = decimal(split.part.data_bytes)
-        table.add_row("images", "", "", str(split.part.rows), str(split.part.shards), stored)
+        images = [""] * (len(table.columns) - 4)
+        table.add_row("images", *images, str(split.part.rows), str(split.part.shards), stored)
         for feature in split.features:
             table.add_row(
-                feature.feature.array_name,
-                _shape(feature.feature.item_shape),
-                feature.feature.codec,
+                *_product_cells(console, feature.feature),
                 str(feature.part.rows),
                 str(feature.part.shards),
                 decimal(feature.part.data_bytes),
@@ -62,13 +64,12 @@ def show_summary(summary: ManifestSummary) -> None:
             console.print(
                 f"quarantined {found.count}: {found.reason} ({', '.join(found.keys[:3])})"
             )
-        table = _table("product", "row", "codec", "rows", "left out", "bytes")
-        table.add_row("images", "", "", str(split.rows), "", decimal(split.bytes))
+        table = _product_table(console, "rows", "left out", "bytes")
+        images = [""] * (len(table.columns) - 4)
+        table.add_row("images", *images, str(split.rows), "", decimal(split.bytes))
         for feature in split.features:
             table.add_row(
-                feature.feature.array_name,
-                _shape(feature.feature.item_shape),
-                feature.feature.codec,
+                *_product_cells(console, feature.feature),
                 str(feature.rows),
                 str(sum(feature.quarantined.values())),
                 decimal(feature.bytes),
@@ -100,7 +101,7 @@ def show_comparisons(comparisons: Sequence[Comparison]) -> None:
     console = open_console()
     for name in dict.fromkeys(split for split, _ in arrays):
         console.print(f"\n{name}", style="bold")
-        table = _table("recomputed", "rows", "least cosine", "difference", "allowed")
+        table = _table("recomputed", "rows", "cosine", "differs", "allowed")
         for (split, feature), items in arrays.items():
             if split == name:
                 table.add_row(
@@ -133,10 +134,22 @@ class VerifyProgress:
         self._bar.update(self._task, completed=done, total=total)
 
 
+def _product_table(console: Console, *numbers: str) -> Table:
+    """Return a table of products; a narrow one does without the codec."""
+    columns = ("product", "row", "codec") if console.width >= _WIDE else ("product", "row")
+    return _table(*columns, *numbers)
+
+
+def _product_cells(console: Console, feature: FeatureSpec) -> list[str]:
+    cells = [feature.array_name, _shape(feature.item_shape)]
+    return [*cells, feature.codec] if console.width >= _WIDE else cells
+
+
 def _table(*headings: str) -> Table:
-    """Return a table whose last three columns are numbers."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for heading in headings[:-3]:
+    """Return a table whose first column is a name, kept whole, and whose last three are numbers."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    table.add_column(headings[0], no_wrap=True)
+    for heading in headings[1:-3]:
         table.add_column(heading, overflow="fold")
     for heading in headings[-3:]:
         table.add_column(heading, justify="right", no_wrap=True)

@@ -89,7 +89,7 @@ def train(
     )
     folder = out or Path("runs") / f"{published.manifest.name}-{student}"
     options = RunOptions(folder=folder, device=_device(device), checkpoint_every=checkpoint_every)
-    _require_new(folder, resume)
+    _check_folder(folder, resume)
     stream = open_training_stream(
         store,
         published.reference,
@@ -143,10 +143,12 @@ def _device(name: str) -> str:
     return name
 
 
-def _require_new(folder: Path, resume: str) -> None:
+def _check_folder(folder: Path, resume: str) -> None:
     from pipelines.student.checkpoint import FILE_NAME
     from schemas.errors import UsageError
 
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"--out {folder} is a file", expected="a folder, or a new path")
     if resume == "never" and (folder / FILE_NAME).exists():
         raise UsageError(
             f"{folder} holds a checkpoint", fix="Choose another --out, or leave --resume at auto."

@@ -52,7 +52,7 @@ def publish(store: ObjectStore, name: str, selections: Sequence[Selection]) -> P
     IdentityError
         An array was made from another normalization of its split.
     UsageError
-        A split has arrays of several teachers, and none was chosen.
+        A split has arrays of several teachers, and none was chosen; or a chosen one has none.
     """
     if not _NAME.fullmatch(name):
         raise UsageError(f"manifest name {name!r}", expected="letters, digits, '.', '_' and '-'")
@@ -60,6 +60,7 @@ def publish(store: ObjectStore, name: str, selections: Sequence[Selection]) -> P
     places = [(item.dataset, item.split) for item in chosen]
     if not places or len(set(places)) < len(places):
         raise UsageError(f"splits of manifest {name}", expected="at least one, each once")
+    _require_teachers(store, chosen)
     teachers = {}
     splits = []
     for selection in chosen:
@@ -104,6 +105,23 @@ def select(
         Selection(dataset=dataset, split=split, features=tuple(features), teachers=tuple(teachers))
         for dataset, _, split in (name.partition("/") for name in chosen)
     ]
+
+
+def _require_teachers(store: ObjectStore, chosen: Sequence[Selection]) -> None:
+    """Refuse a digest that no split has: it would otherwise be left out in silence."""
+    wanted = {digest for selection in chosen for digest in selection.teachers}
+    if not wanted:
+        return
+    splits = [Split.open(store, selection.dataset, selection.split) for selection in chosen]
+    present = {record.teacher.digest: record for split in splits for record in _find_arrays(split)}
+    unknown = sorted(wanted - present.keys())
+    if unknown:
+        raise UsageError(
+            f"{', '.join(split.name for split in splits)}: no features of teacher "
+            + ", ".join(unknown),
+            expected=_listed(present) or "a cached teacher; there is none",
+            fix="Choose by --teacher DIGEST.",
+        )
 
 
 def _publish_split(

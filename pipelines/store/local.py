@@ -45,7 +45,7 @@ class LocalObjectStore:
         """
         target = self.root / key
         temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}.tmp")
-        with storage_errors(f"create {key} in {self.root}"):
+        with storage_errors(f"create {key} in {self.root}", creating=True):
             target.parent.mkdir(parents=True, exist_ok=True)
             _remove_leftovers(target)
             file = temporary.open("xb", buffering=0)

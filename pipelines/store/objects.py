@@ -95,12 +95,20 @@ class ObjectStore(Protocol):
 
 
 @contextlib.contextmanager
-def storage_errors(action: str) -> Iterator[None]:
-    """Turn an operating-system refusal into a ``StorageError`` that says what to do."""
+def storage_errors(action: str, *, creating: bool = False) -> Iterator[None]:
+    """Turn an operating-system refusal into a ``StorageError`` that says what to do.
+
+    An absent file stays ``FileNotFoundError``, except when ``creating``: there it is the root
+    that cannot be made.
+    """
     try:
         yield
-    except (FileNotFoundError, StorageError):
+    except StorageError:
         raise
+    except FileNotFoundError as cause:
+        if not creating:
+            raise
+        raise StorageError(f"cannot {action}: {cause.strerror}", fix=_remedy(cause)) from cause
     except OSError as cause:
         raise StorageError(f"cannot {action}: {cause.strerror}", fix=_remedy(cause)) from cause
 

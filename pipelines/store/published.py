@@ -96,10 +96,17 @@ def read_part(store: ObjectStore, part: PartRecord) -> pa.Table:
 
     Raises
     ------
+    IncompleteError
+        The root does not have the table.
     IntegrityError
         The table is not the one that the manifest names.
     """
-    body = store.get(part.file.key)
+    try:
+        body = store.get(part.file.key)
+    except FileNotFoundError as cause:
+        raise IncompleteError(
+            f"{part.file.key} is published but missing in {store.url}", fix="Copy the root whole."
+        ) from cause
     if digest_bytes(body) != part.file.blake3:
         raise IntegrityError(
             f"{part.file.key} has changed since it was published",

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from functools import cached_property
 from typing import IO, Any
 
@@ -20,6 +21,8 @@ from schemas.errors import StorageError, UsageError
 
 _PART_BYTES = 64 << 20
 _BLOCK_BYTES = 1 << 20
+_CONFLICT_WAITS = (0.1, 0.3, 1.0, 3.0)
+"""Seconds between attempts."""
 
 
 class S3ObjectStore:
@@ -56,7 +59,8 @@ class S3ObjectStore:
 
     def put_if_absent(self, key: str, body: Buffer) -> bool:
         """See ``ObjectStore.put_if_absent``."""
-        return self._create(key, "put_object", Body=bytes(body))
+        body = bytes(body)
+        return self._settle(key, lambda: self._create(key, "put_object", Body=body))
 
     def get(self, key: str) -> bytes:
         """See ``ObjectStore.get``."""
@@ -110,6 +114,9 @@ class S3ObjectStore:
 
     def upload(self, key: str, file: IO[bytes], size: int) -> bool:
         """Create the object from an open file, in parts when it is large; False when it exists."""
+        return self._settle(key, lambda: self._upload(key, file, size))
+
+    def _upload(self, key: str, file: IO[bytes], size: int) -> bool:
         file.seek(0)
         if size <= _PART_BYTES:
             return self._create(key, "put_object", Body=file)
@@ -141,6 +148,21 @@ class S3ObjectStore:
             parts.append({"PartNumber": number, "ETag": answer["ETag"]})
         return parts
 
+    def _settle(self, key: str, create: Callable[[], bool]) -> bool:
+        """Create again, whole, while another conditional write of the same key goes on."""
+        for wait in _CONFLICT_WAITS:
+            try:
+                return create()
+            except _WriteConflictError:
+                time.sleep(wait)
+        try:
+            return create()
+        except _WriteConflictError as cause:
+            raise StorageError(
+                f"cannot write {self._url}/{key}: other writes of it do not end",
+                fix="Run the same command again.",
+            ) from cause
+
     def _create(self, key: str, operation: str, **arguments: object) -> bool:
         try:
             with self._errors("write", key):
@@ -159,7 +181,9 @@ class S3ObjectStore:
             code = str(cause.response.get("Error", {}).get("Code", ""))
             if code in {"NoSuchKey", "404", "NotFound"}:
                 raise FileNotFoundError(f"{self._url}/{key}") from cause
-            if code in {"PreconditionFailed", "ConditionalRequestConflict", "412"}:
+            if code in {"ConditionalRequestConflict", "409"}:
+                raise _WriteConflictError from cause
+            if code in {"PreconditionFailed", "412"}:
                 raise FileExistsError(f"{self._url}/{key}") from cause
             if code in {"InvalidRange", "416"}:
                 raise _RangeError from cause
@@ -172,6 +196,10 @@ class S3ObjectStore:
                 f"cannot {action} {self._url}/{key}: {cause}",
                 fix="Check the network, AWS_ENDPOINT_URL and your credentials.",
             ) from cause
+
+
+class _WriteConflictError(Exception):
+    """Another conditional write of the key is under way; it may yet fail."""
 
 
 class _RangeError(Exception):

@@ -39,10 +39,15 @@ def read_table(store: ObjectStore, key: str, schema: pa.Schema) -> pa.Table:
     DataError
         The file is no parquet file, or has other columns.
     """
+    body = store.get(key)
     try:
-        table = pq.read_table(pa.BufferReader(store.get(key)))
-    except pa.ArrowInvalid as cause:
-        raise DataError(f"{key} is not a parquet file: {cause}") from cause
+        table = pq.read_table(pa.BufferReader(body))
+    except (pa.ArrowException, OSError) as cause:
+        reason = " ".join(str(cause).split())
+        raise DataError(
+            f"{key} is not a parquet file, or is damaged: {reason}",
+            fix="Restore it from a copy, or remove its product and make it again.",
+        ) from cause
     if table.schema.names != schema.names:
         raise DataError(
             f"columns of {key}", expected=", ".join(schema.names), got=", ".join(table.schema.names)

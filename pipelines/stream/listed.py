@@ -40,8 +40,9 @@ def read_listed_table(store: ObjectStore, record: FileRecord, columns: Sequence[
     body = _read_listed(store, record)
     try:
         return pq.read_table(pa.BufferReader(body)).select(list(columns))
-    except (pa.ArrowInvalid, KeyError) as cause:
-        raise DataError(f"{record.key} has no columns {', '.join(columns)}: {cause}") from cause
+    except (pa.ArrowException, KeyError, OSError) as cause:
+        reason = " ".join(str(cause).split())
+        raise DataError(f"{record.key} has no columns {', '.join(columns)}: {reason}") from cause
 
 
 def _read_listed(store: ObjectStore, record: FileRecord) -> bytes:

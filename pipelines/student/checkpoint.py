@@ -13,6 +13,7 @@ import torch
 
 from pipelines.student.config import TrainConfig
 from pipelines.student.models import ImageStudent
+from pipelines.student.run_folder import writing
 from schemas.errors import DataError, IdentityError
 from schemas.features import FeatureSpec, TeacherSpec, differing_fields
 
@@ -61,7 +62,13 @@ class Checkpoint:
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
-    """Replace the file; after a crash at any moment there is the old one or the new one."""
+    """Replace the file; after a crash at any moment there is the old one or the new one.
+
+    Raises
+    ------
+    StorageError
+        The file cannot be written: a full disk, no permission.
+    """
     body = {
         "format": _FORMAT,
         "identity": msgspec.to_builtins(checkpoint.identity),
@@ -72,14 +79,15 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         "random_states": checkpoint.random_states,
     }
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            torch.save(body, file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with writing(path):
+        try:
+            with temporary.open("wb") as file:
+                torch.save(body, file)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
@@ -100,6 +108,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
         AttributeError,
         EOFError,
         KeyError,
+        OSError,
         RuntimeError,
         TypeError,
         msgspec.ValidationError,

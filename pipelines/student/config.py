@@ -52,4 +52,6 @@ class RunOptions:
     """Holds ``checkpoint.pt`` and ``metrics.jsonl``; a folder of this machine."""
     device: str = "cpu"
     checkpoint_every: int = 200
-    """Steps between checkpoints; there is always one after the last step."""
+    """Steps between checkpoints; there is always one after the last, and at an interrupt."""
+    checkpoint_seconds: float = 120.0
+    """Longest time between checkpoints, up to one step."""

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import msgspec
 
+from pipelines.student.run_folder import writing
 from schemas.errors import DataError
 from schemas.ids import parse_json
 
@@ -72,18 +73,19 @@ class MetricsLog:
                 fix="Restore it, or train into another folder.",
             )
         temporary = self._path.with_name(f".{FILE_NAME}.tmp")
-        temporary.write_bytes(b"".join(_line(step) for step in self.steps))
-        temporary.replace(self._path)
+        with writing(self._path):
+            temporary.write_bytes(b"".join(_line(step) for step in self.steps))
+            temporary.replace(self._path)
 
     def append(self, step: StepMetrics) -> None:
         """Add a step; its line outlives the process."""
         self.steps.append(step)
-        with self._path.open("ab") as file:
+        with writing(self._path), self._path.open("ab") as file:
             file.write(_line(step))
 
     def sync(self) -> None:
         """Make all lines durable: to be called before a checkpoint that covers them."""
-        with self._path.open("ab") as file:
+        with writing(self._path), self._path.open("ab") as file:
             os.fsync(file.fileno())
 
 

@@ -26,13 +26,16 @@ from pipelines.student.checkpoint import (
     save_checkpoint,
 )
 from pipelines.student.config import RunOptions, TrainConfig
+from pipelines.student.interrupts import Interrupts
 from pipelines.student.losses import distill_loss
 from pipelines.student.metrics import MetricsLog, StepMetrics, TrainReport, make_report
 from pipelines.student.models import ImageStudent
+from pipelines.student.run_folder import writing
 from pipelines.student.schedule import learning_rate, make_optimizer, set_learning_rate
 from schemas.errors import DataError
 
 StepListener = Callable[[StepMetrics], None]
+TimedBatches = Generator[tuple[Batch, float, float], None, None]
 
 
 class Trainer:
@@ -64,10 +67,13 @@ class Trainer:
         self.student = student.to(options.device)
         self._optimizer = make_optimizer(self.student, config)
         self._path = options.folder / FILE_NAME
-        options.folder.mkdir(parents=True, exist_ok=True)
+        with writing(options.folder):
+            options.folder.mkdir(parents=True, exist_ok=True)
         if self._path.exists():
             self._restore(load_checkpoint(self._path))
         self._metrics = MetricsLog(options.folder, self.step)
+        self._saved_step, self._saved_at = self.step, time.monotonic()
+        self._whole, self._stream_state = True, stream.state_dict()
 
     def run(self, listener: StepListener, *, stop_after: int | None = None) -> TrainReport:
         """Train to the last step, calling ``listener`` after each.
@@ -77,6 +83,11 @@ class Trainer:
         stop_after
             Stop after that many steps of this call, with a checkpoint; the schedule of the
             learning rate is that of the whole run all the same.
+
+        Raises
+        ------
+        KeyboardInterrupt
+            Interrupted; there is a checkpoint of the last step that was done whole.
         """
         first = self.step
         last = self.config.steps
@@ -84,16 +95,34 @@ class Trainer:
             last = min(last, first + stop_after)
         self.student.train()
         if self.step < last:
-            with contextlib.closing(_timed(self.stream)) as batches:
-                for batch, began, waited in batches:
-                    self._do_step(batch, began, waited, listener)
-                    if self.step % self._options.checkpoint_every == 0 or self.step == last:
+            with Interrupts() as interrupts, contextlib.closing(_timed(self.stream)) as batches:
+                try:
+                    self._do_steps(batches, last, interrupts, listener)
+                except KeyboardInterrupt:
+                    if self._whole and self.step > self._saved_step:
                         self._save()
-                    if self.step == last:
-                        break
+                    raise
         return make_report(self._path, self._metrics.steps, self.step - first)
 
+    def _do_steps(
+        self, batches: TimedBatches, last: int, interrupts: Interrupts, listener: StepListener
+    ) -> None:
+        for batch, began, waited in batches:
+            with interrupts.held():
+                self._do_step(batch, began, waited, listener)
+            if self.step == last or self._is_due():
+                self._save()
+            if self.step == last:
+                return
+
+    def _is_due(self) -> bool:
+        """Tell whether a checkpoint is due; when it is written does not change the weights."""
+        if self.step % self._options.checkpoint_every == 0:
+            return True
+        return time.monotonic() - self._saved_at >= self._options.checkpoint_seconds
+
     def _do_step(self, batch: Batch, began: float, waited: float, listener: StepListener) -> None:
+        self._whole = False
         rate = learning_rate(self.config, self.step)
         set_learning_rate(self._optimizer, rate)
         values = self._learn(batch)
@@ -106,6 +135,8 @@ class Trainer:
             **values,
         )
         self._metrics.append(metrics)
+        # The stream may already be one batch further when an interrupt comes.
+        self._whole, self._stream_state = True, self.stream.state_dict()
         listener(metrics)
 
     def _learn(self, batch: Batch) -> dict[str, float]:
@@ -155,10 +186,11 @@ class Trainer:
                 step=self.step,
                 model=self.student.state_dict(),
                 optimizer=self._optimizer.state_dict(),
-                stream=self.stream.state_dict(),
+                stream=self._stream_state,
                 random_states=capture_random_states(),
             ),
         )
+        self._saved_step, self._saved_at = self.step, time.monotonic()
 
     def _restore(self, checkpoint: Checkpoint) -> None:
         self.identity.require_same(checkpoint.identity, self._path)
@@ -192,7 +224,7 @@ def open_training_stream(
     )
 
 
-def _timed(stream: FeatureStream) -> Generator[tuple[Batch, float, float], None, None]:
+def _timed(stream: FeatureStream) -> TimedBatches:
     """Yield each batch, when its step began, and for how long it was waited for."""
     with contextlib.closing(iter(stream)) as batches:
         while True:

@@ -213,8 +213,21 @@ class TestSeveralTeachers:
         assert arrays == sorted(arrays)
 
     def test_a_teacher_that_is_not_there_is_refused(self, store: LocalObjectStore) -> None:
-        with pytest.raises(UsageError, match="expected 0123456789abcdef"):
+        with pytest.raises(UsageError, match="no features of teacher 0123456789abcdef"):
             publish(store, "all", select(store, ["album"], teachers=["0123456789abcdef"]))
+
+    def test_one_wrong_digest_among_right_ones_is_refused(self, store: LocalObjectStore) -> None:
+        wanted = [TEACHER, "0123456789abcdef"]
+        with pytest.raises(UsageError, match="no features of teacher 0123456789abcdef") as error:
+            publish(store, "all", select(store, [], teachers=wanted))
+        for digest in (TEACHER, self.OTHER.spec.digest):
+            assert digest in str(error.value)
+        assert manifest_versions(store, "all") == []
+
+    def test_a_split_without_the_chosen_teacher_is_refused(self, store: LocalObjectStore) -> None:
+        wanted = [self.OTHER.spec.digest]
+        with pytest.raises(UsageError, match=f"camera/val has features of {TEACHER}"):
+            publish(store, "all", select(store, [], teachers=wanted))
 
 
 class TestSelect:

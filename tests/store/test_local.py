@@ -32,6 +32,11 @@ def test_unwritable_root_says_what_to_do(tmp_path: Path) -> None:
         LocalObjectStore(tmp_path / "f" / "below").put_if_absent("a", b"")
 
 
+def test_root_that_cannot_be_made_says_what_to_do() -> None:
+    with pytest.raises(StorageError, match=r"cannot create a in /proc/none.*--root"):
+        LocalObjectStore("/proc/none").put_if_absent("a", b"")
+
+
 def test_full_disk_leaves_nothing_visible(tmp_path: Path) -> None:
     """/dev/full answers every write with ENOSPC, as a full disk does."""
     store = LocalObjectStore(tmp_path)

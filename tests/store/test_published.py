@@ -82,3 +82,9 @@ def test_a_part_must_be_the_one_that_was_published(store: LocalObjectStore) -> N
     (store.root / file.key).write_bytes(encode_table([{**row, "bytes": 6}], SHARD_FILES))
     with pytest.raises(IntegrityError, match="has changed"):
         read_part(store, part)
+
+
+def test_a_missing_part_names_key_and_remedy(store: LocalObjectStore) -> None:
+    file = table_record(layout.part_key("demo", "gone"), b"")
+    with pytest.raises(IncompleteError, match=f"{file.key} is published but missing.*Copy"):
+        read_part(store, PartRecord(file=file, shards=1, rows=3, data_bytes=5))

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import boto3
 import pytest
+from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 
 from pipelines.store import s3
 from pipelines.store.objects import open_store
@@ -59,6 +60,65 @@ def test_large_files_go_up_in_parts(store: S3ObjectStore, monkeypatch: pytest.Mo
         staged.write(b"x" * (6 << 20))
         assert not staged.publish()
     assert store.get("large") == body
+
+
+class Conflicts:
+    """Answers the first writes as S3 does while another conditional write is under way."""
+
+    BODY = b"<Error><Code>ConditionalRequestConflict</Code></Error>"
+
+    def __init__(self, store: S3ObjectStore, operation: str, left: int) -> None:
+        self.left = left
+        store._client.meta.events.register(f"before-send.s3.{operation}", self)
+
+    def __call__(self, request: AWSPreparedRequest, **_: object) -> AWSResponse | None:
+        if not self.left:
+            return None
+        self.left -= 1
+        if hasattr(request.body, "read"):
+            request.body.read()
+        return AWSResponse(request.url, 409, {}, self)
+
+    def stream(self, **_: object) -> Iterator[bytes]:
+        yield self.BODY
+
+
+@pytest.fixture
+def _short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(s3, "_CONFLICT_WAITS", (0.0, 0.0))
+
+
+@pytest.mark.usefixtures("_short_waits")
+@pytest.mark.parametrize(
+    ("operation", "size"), [("PutObject", 9), ("CompleteMultipartUpload", 6 << 20)]
+)
+def test_a_write_waits_for_another_write_of_the_key(
+    store: S3ObjectStore, monkeypatch: pytest.MonkeyPatch, operation: str, size: int
+) -> None:
+    monkeypatch.setattr(s3, "_PART_BYTES", 5 << 20)
+    conflicts = Conflicts(store, operation, 2)
+    body = os.urandom(size)
+    with store.stage("f") as staged:
+        staged.write(body)
+        assert staged.publish()
+    assert conflicts.left == 0
+    assert store.get("f") == body
+
+
+@pytest.mark.usefixtures("_short_waits")
+def test_after_the_wait_the_key_may_exist(store: S3ObjectStore) -> None:
+    assert store.put_if_absent("f", b"first")
+    Conflicts(store, "PutObject", 1)
+    assert not store.put_if_absent("f", b"second")
+    assert store.get("f") == b"first"
+
+
+@pytest.mark.usefixtures("_short_waits")
+def test_writes_that_never_end_are_an_error(store: S3ObjectStore) -> None:
+    Conflicts(store, "PutObject", 3)
+    with pytest.raises(StorageError, match="/f: other writes of it do not end"):
+        store.put_if_absent("f", b"x")
+    assert store.size("f") is None
 
 
 def test_absent_bucket_is_named(store: S3ObjectStore) -> None:

@@ -49,3 +49,26 @@ def test_other_columns_and_other_files_are_named(tmp_path: Path) -> None:
     store.put_if_absent("u.parquet", b"no parquet")
     with pytest.raises(DataError, match=r"u\.parquet is not a parquet file"):
         read_table(store, "u.parquet", PHRASES)
+
+
+def test_a_damaged_table_is_named(tmp_path: Path) -> None:
+    """A wrong byte within compressed data, or a cut: pyarrow has another error for each."""
+    store = LocalObjectStore(tmp_path)
+    body = encode_table([{**ROW, "key": f"k{row}"} for row in range(500)], ANNOTATIONS)
+    frame = body.index(bytes.fromhex("28b52ffd"))
+    for number, bad in enumerate(
+        [
+            body[:frame] + b"\0" + body[frame + 1 :],
+            body[: len(body) // 2],
+            body[:-20] + b"\xff" * 12 + body[-8:],
+            b"",
+        ]
+    ):
+        store.put_if_absent(f"{number}.parquet", bad)
+        with pytest.raises(DataError, match=rf"{number}\.parquet is not .* or is damaged.*Restore"):
+            read_table(store, f"{number}.parquet", ANNOTATIONS)
+
+
+def test_a_missing_table_is_missing(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        read_table(LocalObjectStore(tmp_path), "t.parquet", PHRASES)

@@ -88,6 +88,15 @@ def test_missing_table_is_refused(own_root: Path) -> None:
         index_of(store)
 
 
+def test_missing_part_is_refused(own_root: Path) -> None:
+    store = build_root(own_root, RootPlan())
+    manifest, _ = open_manifest(store, "tiny")
+    key = manifest.splits[0].part.file.key
+    (own_root / key).unlink()
+    with pytest.raises(IncompleteError, match=f"{key} is published but missing"):
+        index_of(store)
+
+
 def test_features_cached_from_other_rows_are_refused(own_root: Path) -> None:
     """Rows of another split in this place: same shape, other keys."""
     store = build_root(own_root, RootPlan(splits={"train": 4, "val": 4}))

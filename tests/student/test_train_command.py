@@ -49,3 +49,9 @@ def test_resume_never_refuses_a_checkpoint(store: LocalObjectStore, tmp_path: Pa
 def test_a_device_that_is_not_there(store: LocalObjectStore, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="device 'warp' cannot be used"):
         train(store, tmp_path, "--device", "warp")
+
+
+def test_out_must_be_a_folder(store: LocalObjectStore, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(UsageError, match=r"--out .*/file is a file; expected a folder"):
+        train(store, tmp_path / "file")

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import shutil
+import signal
+import subprocess
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +18,7 @@ from pipelines.student.checkpoint import load_checkpoint, load_student
 from pipelines.student.config import RunOptions, TrainConfig
 from pipelines.student.metrics import StepMetrics, TrainReport
 from pipelines.student.trainer import Trainer, open_training_stream
-from schemas.errors import DataError, IdentityError
+from schemas.errors import DataError, IdentityError, StorageError
 from tests.stream.published_root import TEACHER, RootPlan, build_root
 
 CONFIG = TrainConfig(
@@ -74,10 +77,10 @@ def test_killed_between_checkpoints_it_repeats_the_lost_steps(
 
     def die(step: StepMetrics) -> None:
         if step.step == 6:
-            raise KeyboardInterrupt
+            raise SystemExit
 
     trainer = make_trainer(store, tmp_path / "killed", checkpoint_every=4)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(SystemExit):
         trainer.run(die)
     resumed = make_trainer(store, tmp_path / "killed")
     assert resumed.step == 4
@@ -86,6 +89,89 @@ def test_killed_between_checkpoints_it_repeats_the_lost_steps(
     lines = (tmp_path / "killed" / "metrics.jsonl").read_bytes().splitlines()
     logged = [msgspec.json.decode(line, type=StepMetrics) for line in lines]
     assert numbers(logged) == numbers(expected)
+
+
+def press_ctrl_c(_step: StepMetrics) -> None:
+    signal.raise_signal(signal.SIGINT)
+
+
+def interrupt(_step: StepMetrics) -> None:
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("stop", [press_ctrl_c, interrupt])
+def test_interrupted_it_goes_on_at_the_next_step(
+    store: LocalObjectStore, tmp_path: Path, stop: Callable[[StepMetrics], None]
+) -> None:
+    straight = make_trainer(store, tmp_path / "straight")
+    expected, _ = run(straight)
+    steps: list[StepMetrics] = []
+
+    def listen(step: StepMetrics) -> None:
+        steps.append(step)
+        if step.step == 5:
+            stop(step)
+
+    with pytest.raises(KeyboardInterrupt):
+        make_trainer(store, tmp_path / "broken").run(listen)
+    torch.manual_seed(99)
+    resumed = make_trainer(store, tmp_path / "broken")
+    assert resumed.step == 5
+    again, _ = run(resumed)
+    assert numbers(steps + again) == numbers(expected)
+    require_equal(weights(straight), weights(resumed))
+
+
+def test_an_interrupt_while_waiting_for_data_loses_no_batch(
+    store: LocalObjectStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It comes when the stream counts a batch that no step has used."""
+    expected, _ = run(make_trainer(store, tmp_path / "straight"))
+    trainer = make_trainer(store, tmp_path / "broken")
+    take = trainer.stream._next
+
+    def take_and_stop(pending: Any) -> Any:
+        batch = take(pending)
+        if trainer.step == 3:
+            raise KeyboardInterrupt
+        return batch
+
+    monkeypatch.setattr(trainer.stream, "_next", take_and_stop)
+    with pytest.raises(KeyboardInterrupt):
+        run(trainer)
+    resumed = make_trainer(store, tmp_path / "broken")
+    assert resumed.step == 3
+    assert numbers(run(resumed)[0]) == numbers(expected[3:])
+
+
+def test_a_half_done_step_is_not_saved(
+    store: LocalObjectStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = make_trainer(store, tmp_path, checkpoint_every=2)
+    update = trainer._optimizer.step
+
+    def interrupted(*arguments: Any) -> None:
+        update(*arguments)
+        if trainer.step == 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(trainer._optimizer, "step", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run(trainer)
+    assert load_checkpoint(tmp_path / "checkpoint.pt").step == 2
+
+
+def test_time_alone_makes_a_checkpoint_due(store: LocalObjectStore, tmp_path: Path) -> None:
+    stream = open_training_stream(store, "tiny", CONFIG, threads=2)
+    options = RunOptions(folder=tmp_path, checkpoint_every=100, checkpoint_seconds=0)
+    saved: list[int] = []
+
+    def listen(step: StepMetrics) -> None:
+        if step.step > 1:
+            saved.append(load_checkpoint(tmp_path / "checkpoint.pt").step)
+
+    Trainer(stream, CONFIG, options).run(listen, stop_after=3)
+    assert saved == [1, 2]
 
 
 def test_a_complete_run_does_nothing(store: LocalObjectStore, tmp_path: Path) -> None:
@@ -158,17 +244,54 @@ def test_a_failed_write_leaves_the_old_checkpoint(
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", full)
-        with pytest.raises(OSError, match="No space"):
+        with pytest.raises(StorageError, match=r"cannot write .*checkpoint.pt: No space"):
             run(trainer, stop_after=1)
     assert (tmp_path / "checkpoint.pt").read_bytes() == before
     assert sorted(os.listdir(tmp_path)) == ["checkpoint.pt", "metrics.jsonl"]
 
 
-def test_a_damaged_checkpoint_is_refused(store: LocalObjectStore, tmp_path: Path) -> None:
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    folder = tmp_path / "small"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)]
+    if shutil.which("mount") is None or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("mounting a small file system is not permitted")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_full_disk_is_one_line(store: LocalObjectStore, small_disk: Path) -> None:
+    trainer = make_trainer(store, small_disk)
+    with pytest.raises(StorageError) as caught:
+        run(trainer, stop_after=1)
+    message = str(caught.value)
+    assert message.startswith(f"cannot write {small_disk / 'checkpoint.pt'}: ")
+    assert "Free space" in message
+    assert "\n" not in message
+    assert os.listdir(small_disk) == ["metrics.jsonl"]
+
+
+def test_full_metrics_are_one_line(store: LocalObjectStore, tmp_path: Path) -> None:
+    trainer = make_trainer(store, tmp_path)
+    (tmp_path / "metrics.jsonl").unlink()
+    (tmp_path / "metrics.jsonl").symlink_to("/dev/full")
+    with pytest.raises(StorageError, match=r"cannot write .*metrics.jsonl: No space .*--out"):
+        run(trainer)
+
+
+def test_a_folder_that_cannot_be_made_is_named(store: LocalObjectStore, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(StorageError, match=r"cannot write .*file/run: "):
+        make_trainer(store, tmp_path / "file" / "run")
+
+
+@pytest.mark.parametrize("share", [0, 0.001, 0.1, 0.5, 0.999])
+def test_a_cut_checkpoint_is_refused(store: LocalObjectStore, tmp_path: Path, share: float) -> None:
     run(make_trainer(store, tmp_path), stop_after=1)
     path = tmp_path / "checkpoint.pt"
-    path.write_bytes(path.read_bytes()[:1000])
-    with pytest.raises(DataError, match="not a readable checkpoint"):
+    os.truncate(path, int(path.stat().st_size * share))
+    with pytest.raises(DataError, match=r"checkpoint.pt is not a readable .*Remove it"):
         make_trainer(store, tmp_path)
 
 
