@@ -11,7 +11,16 @@ def test_xywh_becomes_exclusive_corners() -> None:
 
 
 @pytest.mark.parametrize(
-    "bad", [None, [1, 2, 3], [1, 2, -3, 4], [1, 2, float("inf"), 4], ["a", 1, 1, 1], "1234", [10**400] * 4]
+    "bad",
+    [
+        None,
+        [1, 2, 3],
+        [1, 2, -3, 4],
+        [1, 2, float("inf"), 4],
+        ["a", 1, 1, 1],
+        "1234",
+        [10**400] * 4,
+    ],
 )
 def test_other_values_are_refused_by_name(bad: object) -> None:
     with pytest.raises(DataError, match="annotation 9: bbox"):
