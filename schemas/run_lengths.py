@@ -7,7 +7,7 @@ to the run two before (pycocotools, maskApi.c, rleFrString).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +17,9 @@ from schemas.errors import DataError
 Digits = npt.NDArray[np.uint8]
 Integers = npt.NDArray[np.int64]
 
+# Of characters. An array of as many numbers stays below 128 KiB, where malloc begins to take memory
+# from the system anew for each: larger blocks measured three times slower.
+_BLOCK = 16_000
 _MOST_DIGITS = 7
 """35 bits: more than any image has pixels, and far from overflowing a sum of them."""
 
@@ -24,25 +27,42 @@ _MOST_DIGITS = 7
 def run_totals(texts: Sequence[bytes], names: Sequence[str]) -> Integers:
     """Return for each text the sum of its runs, which must be the pixels of its mask.
 
-    All texts are decoded at once: an image of SA-1B has a hundred.
+    Many texts are decoded at once: an image of SA-1B has a hundred.
 
     Raises
     ------
     DataError
         A text is malformed, or has a negative run; the message begins with its name.
     """
+    totals = [np.zeros(0, dtype=np.int64)]
+    totals += [_totals(texts[block], names[block]) for block in _blocks(texts)]
+    return np.concatenate(totals)
+
+
+def _blocks(texts: Sequence[bytes]) -> Iterator[slice]:
+    """Yield ranges of texts that are decoded together."""
+    start, length = 0, 0
+    for place, text in enumerate(texts):
+        if length + len(text) > _BLOCK and place > start:
+            yield slice(start, place)
+            start, length = place, 0
+        length += len(text)
+    if start < len(texts):
+        yield slice(start, len(texts))
+
+
+def _totals(texts: Sequence[bytes], names: Sequence[str]) -> Integers:
     bounds = np.cumsum([0, *map(len, texts)])
     # Below '0' the difference wraps around to a large number.
     digits = np.frombuffer(b"".join(texts), dtype=np.uint8) - np.uint8(48)
     _check_texts(digits, bounds, names)
     ends = np.flatnonzero(digits < 32)
-    starts = np.concatenate([[0], ends[:-1] + 1])
+    sizes = np.diff(ends, prepend=-1)
     firsts = np.searchsorted(ends, bounds)
-    sizes = ends - starts[: len(ends)] + 1
-    if len(sizes) and sizes.max() > _MOST_DIGITS:
+    if sizes.max(initial=0) > _MOST_DIGITS:
         raise _malformed(names, firsts, int(sizes.argmax()), f"runs of {_MOST_DIGITS} digits")
-    runs = _undo_differences(_values(digits, starts, sizes), firsts)
-    if len(runs) and runs.min() < 0:
+    runs = _undo_differences(_values(digits, ends, sizes), firsts)
+    if runs.min(initial=0) < 0:
         raise _malformed(names, firsts, int(runs.argmin()), "run lengths >= 0")
     sums = np.concatenate([[0], np.cumsum(runs)])
     totals: Integers = sums[firsts[1:]] - sums[firsts[:-1]]
@@ -58,35 +78,29 @@ def _check_texts(digits: Digits, bounds: Integers, names: Sequence[str]) -> None
         raise _malformed(names, bounds, int(last[unfinished[0]]), "a complete last run")
 
 
-def _values(digits: Digits, starts: Integers, sizes: Integers) -> Integers:
-    """Return the signed number of each run; its first digit is the lowest."""
-    values = np.zeros(len(sizes), dtype=np.int64)
-    longer = np.arange(len(sizes))
-    for place in range(int(sizes.max(initial=0))):
+def _values(digits: Digits, ends: Integers, sizes: Integers) -> Integers:
+    """Return the signed number of each run, read from its last and highest digit on."""
+    values = (digits[ends] ^ 16).astype(np.int64) - 16
+    longer, place = np.flatnonzero(sizes > 1), 1
+    while len(longer):
+        values[longer] = values[longer] * 32 + (digits[ends[longer] - place] & 31)
+        place += 1
         longer = longer[sizes[longer] > place]
-        digit = digits[starts[longer] + place]
-        values[longer] += (digit & 31).astype(np.int64) << (5 * place)
-        negative = (digit & 48) == 16  # the sign bit of a last digit
-        values[longer[negative]] -= 1 << (5 * (place + 1))
     return values
 
 
 def _undo_differences(values: Integers, firsts: Integers) -> Integers:
     """Return the runs: each but the first three of a text adds to the run two before."""
-    counts = np.diff(firsts)
-    place = np.arange(len(values)) - np.repeat(firsts[:-1], counts)
-    chained = np.where(place > 0, values, 0)
-    odd = np.where(place & 1, chained, 0)
-    runs = np.where(place & 1, _sums_within(odd, firsts), _sums_within(chained - odd, firsts))
-    runs[firsts[:-1][counts > 0]] = values[firsts[:-1][counts > 0]]
+    begins = firsts[:-1][np.diff(firsts) > 0]
+    chained, runs = values.copy(), np.empty_like(values)
+    chained[begins] = 0
+    for parity in (0, 1):
+        # Sums over every other run of all texts, less the sum before each text.
+        borders = (firsts - parity + 1) // 2
+        sums = np.concatenate([[0], np.cumsum(chained[parity::2])])
+        runs[parity::2] = sums[1:] - np.repeat(sums[borders[:-1]], np.diff(borders))
+    runs[begins] = values[begins]
     return runs
-
-
-def _sums_within(values: Integers, firsts: Integers) -> Integers:
-    """Return running sums that begin anew with each text."""
-    sums = np.concatenate([[0], np.cumsum(values)])
-    within: Integers = sums[1:] - np.repeat(sums[firsts[:-1]], np.diff(firsts))
-    return within
 
 
 def _malformed(names: Sequence[str], bounds: Integers, position: int, expected: str) -> DataError:

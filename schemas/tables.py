@@ -124,10 +124,9 @@ def mask_cell(mask: MaskRLE | None) -> dict[str, Any] | None:
 def mask_column(masks: Sequence[MaskRLE | None]) -> pa.Array:
     """Return masks as an ``_rle`` column; a cell each would be slower."""
     parts = [
-        pa.array(
-            [None if mask is None else getattr(mask, field.name) for mask in masks], field.type
-        )
-        for field in _rle
+        pa.array([None if mask is None else mask.height for mask in masks], pa.int32()),
+        pa.array([None if mask is None else mask.width for mask in masks], pa.int32()),
+        pa.array([None if mask is None else mask.counts for mask in masks], pa.binary()),
     ]
     missing = pa.array([mask is None for mask in masks], pa.bool_())
     return pa.StructArray.from_arrays(parts, fields=list(_rle), mask=missing)

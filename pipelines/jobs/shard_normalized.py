@@ -181,6 +181,10 @@ class NormalizeStage:
 
     def _checked_samples(self, plan: ShardPlan) -> Iterator[Sample]:
         """Yield the shard's samples in order; threads check a few ahead, so memory stays flat."""
+        if self._threads == 1:
+            # In this thread: another one would take memory anew for every image.
+            yield from map(checked, self._samples(plan))
+            return
         with ThreadPoolExecutor(self._threads, thread_name_prefix="decode") as pool:
             ahead: deque[Future[Sample]] = deque()
             for sample in self._samples(plan):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -42,11 +43,7 @@ class ShardRows:
             return
         self._counts["sound"] += 1
         self._counts["captions"] += len(sample.captions)
-        masks = [item.mask for item in sample.annotations if item.mask is not None]
-        areas = iter(mask_areas(masks))
-        for annotation in sample.annotations:
-            area = None if annotation.mask is None else next(areas)
-            self._add_object(sample, annotation, row, area)
+        self._add_objects(sample, row)
 
     def samples_table(self) -> pa.Table:
         """Return the rows of the samples."""
@@ -93,22 +90,24 @@ class ShardRows:
             names.append("empty_masks")
         return named | {name: self._counts[name] for name in names}
 
-    def _add_object(
-        self, sample: Sample, annotation: Annotation, row: int, area: int | None
-    ) -> None:
-        if area == 0 and self._media == "image":
+    def _add_objects(self, sample: Sample, row: int) -> None:
+        measured = list(zip(sample.annotations, _areas(sample.annotations), strict=True))
+        if self._media == "image":
             # In a clip an empty mask says that the object is hidden; in a still it says nothing.
-            self._counts["zero_area"] += 1
-            return
-        self._objects.append(annotation)
-        self._rows.append(row)
-        self._areas.append(area)
-        self._distinct.add((sample.clip or sample.key, annotation.object_id))
-        self._counts["annotations"] += 1
-        self._counts["crowd"] += annotation.is_crowd
-        self._counts["empty_masks"] += area == 0
-        if area and not annotation.is_crowd:
-            self._note_prompt(sample, annotation)
+            measured = [(item, area) for item, area in measured if area != 0]
+        group, areas = sample.clip or sample.key, [area for _, area in measured]
+        self._objects += [item for item, _ in measured]
+        self._rows += [row] * len(measured)
+        self._areas += areas
+        self._distinct.update((group, item.object_id) for item, _ in measured)
+        self._counts["annotations"] += len(measured)
+        self._counts["zero_area"] += len(sample.annotations) - len(measured)
+        self._counts["crowd"] += sum(item.is_crowd for item, _ in measured)
+        self._counts["empty_masks"] += areas.count(0)
+        if sample.clip is not None:
+            for item, area in measured:
+                if area and not item.is_crowd:
+                    self._note_prompt(sample, item)
 
     def _note_prompt(self, sample: Sample, annotation: Annotation) -> None:
         if sample.clip is None or sample.frame is None or annotation.mask is None:
@@ -121,6 +120,12 @@ class ShardRows:
             len(object_frames(clip, self._clip_frames[clip], tuple(prompts.values())))
             for clip, prompts in self._prompts.items()
         )
+
+
+def _areas(annotations: Sequence[Annotation]) -> list[int | None]:
+    """Return the pixels of each mask; None where there is no mask."""
+    areas = iter(mask_areas([item.mask for item in annotations if item.mask is not None]))
+    return [None if item.mask is None else next(areas) for item in annotations]
 
 
 def _sample_row(sample: Sample, row: int, offset: int) -> Row:
