@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import PurePosixPath
 
-from pipelines.media.images import image_size
 from pipelines.normalize.base import LayoutOptions
 from pipelines.normalize.clip_folders import (
     FRAME_SUFFIXES,
@@ -16,6 +14,7 @@ from pipelines.normalize.clip_folders import (
     find_tree,
     frame_order,
 )
+from pipelines.normalize.clip_frames import read_frame
 from pipelines.normalize.clip_layout import ClipLayout
 from pipelines.normalize.clip_lists import (
     listed_clips,
@@ -27,7 +26,7 @@ from pipelines.normalize.clip_meta import UNNAMED, ClipNames, merge_names, read_
 from pipelines.normalize.indexed_png import IndexedMasks, empty_mask
 from pipelines.normalize.sources import SourceFiles, find_file
 from schemas.errors import ArchiveError, DataError, IncompleteError
-from schemas.ids import frame_key, sample_key
+from schemas.ids import sample_key
 from schemas.samples import Annotation, Group, MediaKind, Sample, Source
 
 MasksByStem = Mapping[str, IndexedMasks | DataError]
@@ -100,29 +99,10 @@ class IndexedClips:
         sound = [found for found in masks.values() if isinstance(found, IndexedMasks)]
         ids = sorted({number for found in sound for number in found.objects})
         for position, stem in enumerate(frame_order(group.key, frames)):
-            sample = self._frame(group.key, position, stem, frames[stem])
+            sample = read_frame(self.files, group.key, position, frames[stem])
             if stem in masks and sample.quarantine is None:
                 sample = self._annotated(sample, masks[stem], ids, names)
             yield sample
-
-    def _frame(self, clip: str, position: int, stem: str, source: Source) -> Sample:
-        encoded, fault = self.files.read(source), None
-        key = frame_key(clip, stem)
-        try:
-            width, height = image_size(encoded, key)
-        except DataError as error:
-            width, height, fault = 0, 0, str(error).removeprefix(f"{key}: ")
-        return Sample(
-            key=key,
-            source=source,
-            width=width,
-            height=height,
-            encoded=encoded,
-            extension=PurePosixPath(source.member).suffix[1:].lower(),
-            clip=clip,
-            frame=position,
-            quarantine=fault,
-        )
 
     def _read_masks(self, sources: Mapping[str, Source]) -> MasksByStem:
         masks: dict[str, IndexedMasks | DataError] = {}

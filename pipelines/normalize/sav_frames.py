@@ -9,7 +9,6 @@ from functools import cached_property
 from pathlib import PurePosixPath
 
 from downloaders.sav import SAV
-from pipelines.media.images import image_size
 from pipelines.normalize.base import LayoutOptions
 from pipelines.normalize.clip_folders import (
     FRAME_SUFFIXES,
@@ -18,12 +17,13 @@ from pipelines.normalize.clip_folders import (
     find_tree,
     frame_order,
 )
+from pipelines.normalize.clip_frames import read_frame
 from pipelines.normalize.clip_lists import listed_clips, matching_clips, read_clip_list
 from pipelines.normalize.indexed_png import empty_mask, read_binary_mask
 from pipelines.normalize.sav_json import STEP, check_every
 from pipelines.normalize.sources import SourceFiles, find_file, path_below
 from schemas.errors import ArchiveError, DataError, IncompleteError
-from schemas.ids import frame_key, sample_key
+from schemas.ids import sample_key
 from schemas.masks import MaskRLE
 from schemas.samples import Annotation, Group, MediaKind, Sample, Source
 
@@ -88,30 +88,11 @@ class SavFrames:
         masks = self._masks.get(clip, {})
         last = max((number for found in masks.values() for number in found), default=-1)
         for position, stem in enumerate(self._taken(clip)):
-            sample = self._frame(clip, position, stem)
+            sample = read_frame(self.files, clip, position, self._frames.clips[clip][stem])
             number = int(stem)
             if number <= last and number % STEP == 0 and sample.quarantine is None:
                 sample = self._annotated(sample, masks, number)
             yield sample
-
-    def _frame(self, clip: str, position: int, stem: str) -> Sample:
-        source = self._frames.clips[clip][stem]
-        encoded, key, fault = self.files.read(source), frame_key(clip, stem), None
-        try:
-            width, height = image_size(encoded, key)
-        except DataError as error:
-            width, height, fault = 0, 0, str(error).removeprefix(f"{key}: ")
-        return Sample(
-            key=key,
-            source=source,
-            width=width,
-            height=height,
-            encoded=encoded,
-            extension=PurePosixPath(source.member).suffix[1:].lower(),
-            clip=clip,
-            frame=position,
-            quarantine=fault,
-        )
 
     def _annotated(self, sample: Sample, masks: ObjectMasks, number: int) -> Sample:
         try:
