@@ -96,7 +96,7 @@ def cache(
         require_space,
     )
     from pipelines.jobs.finish_split import Budget
-    from pipelines.store.objects import open_store
+    from pipelines.store.open import open_store
     from pipelines.teachers.base import TeacherOptions
 
     wanted = [name.strip() for name in features.split(",") if name.strip()]

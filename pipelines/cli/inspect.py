@@ -29,7 +29,7 @@ def inspect(
     from pipelines.cli import publish_view as view
     from pipelines.report.page import render_page, write_page
     from pipelines.report.summary import summarize
-    from pipelines.store.objects import open_store
+    from pipelines.store.open import open_store
     from pipelines.store.published import find_manifest
     from schemas.ids import canonical_json
 

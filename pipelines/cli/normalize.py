@@ -121,7 +121,7 @@ def normalize(
     from pipelines.normalize.phrases_of import PhraseCorpus
     from pipelines.normalize.registry import open_splits
     from pipelines.normalize.subset import parse_name, subset_rule, take_subset
-    from pipelines.store.objects import open_store
+    from pipelines.store.open import open_store
     from schemas.ids import canonical_json
 
     budget = Budget.parse(max_quarantined)

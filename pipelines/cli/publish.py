@@ -46,7 +46,7 @@ def publish(
     from pipelines.cli import publish_view as view
     from pipelines.jobs.publish import publish as publish_splits
     from pipelines.jobs.publish import select
-    from pipelines.store.objects import open_store
+    from pipelines.store.open import open_store
 
     store = open_store(root)
     selections = select(store, dataset or [], features=feature or [], teachers=teacher or [])

@@ -66,7 +66,7 @@ def train(
     ] = "auto",
 ) -> None:
     """Train a student on published features. The same command resumes."""
-    from pipelines.store.objects import open_store
+    from pipelines.store.open import open_store
     from pipelines.store.published import find_manifest
     from pipelines.student.config import RunOptions, TrainConfig
     from pipelines.student.models import timm_name

@@ -34,7 +34,7 @@ def verify(
 ) -> None:
     """Check all files behind a manifest; exit code 1 when anything is wrong."""
     from pipelines.cli import publish_view as view
-    from pipelines.store.objects import open_store
+    from pipelines.store.open import open_store
     from pipelines.store.published import find_manifest
     from pipelines.store.verify import verify_manifest
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 
-from pipelines.store.objects import open_store
+from pipelines.store.open import open_store
 from pipelines.store.published import find_manifest
 from pipelines.student.checkpoint import FILE_NAME as CHECKPOINT
 from pipelines.student.metrics import make_report, read_metrics

@@ -119,14 +119,3 @@ def _remedy(cause: OSError) -> str:
     if cause.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
         return "Choose a --root that you may write to."
     return "Check the disk and the path of --root."
-
-
-def open_store(url: str) -> ObjectStore:
-    """Open a local folder, or an S3 bucket as ``s3://bucket/prefix``."""
-    if url.startswith("s3://"):
-        from pipelines.store.s3 import S3ObjectStore
-
-        return S3ObjectStore(url)
-    from pipelines.store.local import LocalObjectStore
-
-    return LocalObjectStore(url)

@@ -9,7 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from pipelines.store.objects import ObjectStore, open_store
+from pipelines.store.objects import ObjectStore
+from pipelines.store.open import open_store
 from pipelines.store.published import find_manifest
 from pipelines.stream.batches import Batch, BatchReader, PendingBatch
 from pipelines.stream.order import Order, Positions

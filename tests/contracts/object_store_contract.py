@@ -7,7 +7,8 @@ import threading
 
 import pytest
 
-from pipelines.store.objects import ObjectStore, open_store
+from pipelines.store.objects import ObjectStore
+from pipelines.store.open import open_store
 
 
 class ObjectStoreContract:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.store.local import LocalObjectStore
-from pipelines.store.objects import open_store
+from pipelines.store.open import open_store
 from schemas.errors import StorageError, UsageError
 from tests.contracts.object_store_contract import ObjectStoreContract
 

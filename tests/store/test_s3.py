@@ -8,7 +8,7 @@ import pytest
 from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 
 from pipelines.store import s3
-from pipelines.store.objects import open_store
+from pipelines.store.open import open_store
 from pipelines.store.s3 import S3ObjectStore
 from schemas.errors import StorageError, UsageError
 from tests.contracts.object_store_contract import ObjectStoreContract

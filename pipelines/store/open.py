@@ -1,0 +1,16 @@
+"""Opening a root by its name: what ``--root`` means."""
+
+from __future__ import annotations
+
+from pipelines.store.local import LocalObjectStore
+from pipelines.store.objects import ObjectStore
+
+
+def open_store(url: str) -> ObjectStore:
+    """Open a local folder, or an S3 bucket as ``s3://bucket/prefix``."""
+    if url.startswith("s3://"):
+        # boto3 takes half a second to import; a local root goes without.
+        from pipelines.store.s3 import S3ObjectStore
+
+        return S3ObjectStore(url)
+    return LocalObjectStore(url)
