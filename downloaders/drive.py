@@ -14,9 +14,16 @@ from http import HTTPStatus
 from typing import NoReturn
 from urllib.parse import urlencode, urljoin
 
-import httpx
+from urllib3 import BaseHTTPResponse
 
-from downloaders.http import HttpTransport, read_body, refuse, resume_headers
+from downloaders.http import (
+    HttpTransport,
+    final_url,
+    read_body,
+    read_chunks,
+    refuse,
+    resume_headers,
+)
 from downloaders.transport import Body, Policy
 from schemas.errors import DownloadError, UsageError
 
@@ -57,12 +64,12 @@ class DriveTransport:
                 if not _is_page(response):
                     yield _body(url, response, start, validator)
                     return
-                address = _next_address(url, response)
+                address = _next_address(url, address, response)
         raise DownloadError(f"{url}: Google Drive asks for a confirmation again and again")
 
 
-def _body(url: str, response: httpx.Response, start: int, validator: str | None) -> Body | None:
-    if response.status_code == HTTPStatus.NOT_FOUND:
+def _body(url: str, response: BaseHTTPResponse, start: int, validator: str | None) -> Body | None:
+    if response.status == HTTPStatus.NOT_FOUND:
         refuse(url, response, "Google Drive has no such file, or it is not shared with everyone")
     return read_body(url, response, start, validator)
 
@@ -74,13 +81,13 @@ def _file_id(url: str) -> str:
     return match[1]
 
 
-def _is_page(response: httpx.Response) -> bool:
+def _is_page(response: BaseHTTPResponse) -> bool:
     kind = response.headers.get("Content-Type", "")
     # A file that is itself a web page comes as an attachment.
     return kind.startswith("text/html") and "Content-Disposition" not in response.headers
 
 
-def _next_address(url: str, response: httpx.Response) -> str:
+def _next_address(url: str, address: str, response: BaseHTTPResponse) -> str:
     """Return where the page's confirmation form leads.
 
     Raises
@@ -88,7 +95,7 @@ def _next_address(url: str, response: httpx.Response) -> str:
     DownloadError
         The page is a refusal.
     """
-    text = _read_page(response)
+    text = _read_page(url, response)
     form = _Form()
     form.feed(text)
     lower = " ".join(text.lower().split())
@@ -98,19 +105,19 @@ def _next_address(url: str, response: httpx.Response) -> str:
             fix="Wait up to 24 hours; or copy the file into a Drive of your own, download it in a "
             "browser, and give its folder by --from.",
         )
-    if form.action is None or response.status_code != HTTPStatus.OK:
-        _refuse_page(url, response, lower)
-    return f"{urljoin(str(response.url), form.action)}?{urlencode(form.fields)}"
+    if form.action is None or response.status != HTTPStatus.OK:
+        _refuse_page(url, final_url(address, response), response, lower)
+    return f"{urljoin(final_url(address, response), form.action)}?{urlencode(form.fields)}"
 
 
-def _refuse_page(url: str, response: httpx.Response, lower: str) -> NoReturn:
-    login = response.url.host == "accounts.google.com" or any(word in lower for word in _LOGIN)
+def _refuse_page(url: str, address: str, response: BaseHTTPResponse, lower: str) -> NoReturn:
+    login = "//accounts.google.com/" in address or any(word in lower for word in _LOGIN)
     if login:
         raise DownloadError(
             f"{url}: Google Drive asks for a login: the file is not shared with everyone",
             fix="Download it in a browser, then give its folder by --from.",
         )
-    if response.status_code != HTTPStatus.OK:
+    if response.status != HTTPStatus.OK:
         refuse(url, response)
     title = re.search(r"<title[^>]*>(.*?)</title>", lower, re.DOTALL)
     raise DownloadError(
@@ -120,9 +127,9 @@ def _refuse_page(url: str, response: httpx.Response, lower: str) -> NoReturn:
     )
 
 
-def _read_page(response: httpx.Response) -> str:
+def _read_page(url: str, response: BaseHTTPResponse) -> str:
     page = b""
-    for chunk in response.iter_raw():
+    for chunk in read_chunks(url, response):
         page += chunk
         if len(page) >= _MAX_PAGE_BYTES:
             break

@@ -9,11 +9,12 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import NoReturn
+from urllib.parse import urljoin
 
-import httpx
+from urllib3 import BaseHTTPResponse, exceptions
 
+from downloaders.connections import MAX_REDIRECTS, Connections
 from downloaders.expiry import link_expiry
-from downloaders.host_limits import OVERALL
 from downloaders.transport import (
     FRESH_LINKS,
     Body,
@@ -25,10 +26,10 @@ from downloaders.transport import (
 )
 from schemas.errors import DownloadError
 
+_READ_BYTES = 1 << 18
 _TRANSIENT = {408, 425, 429, 500, 502, 503, 504}
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)")
 _LINK_ENDED = {400, 401, 403, 410}
-_MAX_REDIRECTS = 10
 _MEANING = {
     401: "the server asks for a login",
     403: "the server refuses; a signed link may have expired",
@@ -41,19 +42,11 @@ class HttpTransport:
     """Fetches by GET with Range and If-Range; see ``Transport``."""
 
     def __init__(self, policy: Policy) -> None:
-        self._client = httpx.Client(
-            follow_redirects=True,
-            max_redirects=_MAX_REDIRECTS,
-            timeout=httpx.Timeout(policy.read_timeout, connect=policy.connect_timeout, pool=None),
-            # How many are open is bounded by the fetcher; each is kept for the next file.
-            limits=httpx.Limits(max_connections=None, max_keepalive_connections=OVERALL),
-            # The bytes on disk must be the published ones, so nothing may be encoded on the way.
-            headers={"User-Agent": "samdistill", "Accept-Encoding": "identity"},
-        )
+        self._connections = Connections(policy)
 
     def close(self) -> None:
         """See ``Transport.close``."""
-        self._client.close()
+        self._connections.close()
 
     @contextlib.contextmanager
     def open(
@@ -65,10 +58,15 @@ class HttpTransport:
             yield read_body(url, response, start, validator)
 
     @contextlib.contextmanager
-    def request(self, url: str, headers: Mapping[str, str]) -> Iterator[httpx.Response]:
+    def request(self, url: str, headers: Mapping[str, str]) -> Iterator[BaseHTTPResponse]:
         """Open the answer to GET, whatever its status, after redirects."""
-        with http_errors(url), self._client.stream("GET", url, headers=dict(headers)) as response:
+        with http_errors(url):
+            response = self._connections.get(url, headers)
+        try:
             yield response
+        finally:
+            # A connection whose answer was read to the end is kept for the next file.
+            response.close()
 
 
 def resume_headers(start: int, validator: str | None, stop: int | None) -> dict[str, str]:
@@ -79,7 +77,9 @@ def resume_headers(start: int, validator: str | None, stop: int | None) -> dict[
     return headers
 
 
-def read_body(url: str, response: httpx.Response, start: int, validator: str | None) -> Body | None:
+def read_body(
+    url: str, response: BaseHTTPResponse, start: int, validator: str | None
+) -> Body | None:
     """Return the body of an answer; errors name ``url``.
 
     Raises
@@ -87,27 +87,27 @@ def read_body(url: str, response: httpx.Response, start: int, validator: str | N
     TransientError, DownloadError
         See ``Transport.open``.
     """
-    if response.status_code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
+    if response.status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
         return None
-    if response.status_code not in (HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT):
+    if response.status not in (HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT):
         refuse(url, response)
     first, total = _extent(url, response)
     found = _validator(response)
     if first and (first != start or (validator is not None and found not in (None, validator))):
         # Some servers answer If-Range with the changed file's tail all the same.
         return None
-    partial = response.status_code == HTTPStatus.PARTIAL_CONTENT
+    partial = response.status == HTTPStatus.PARTIAL_CONTENT
     return Body(
         start=first,
         total=total,
         validator=found,
         ranges=partial or response.headers.get("Accept-Ranges") == "bytes",
-        chunks=_chunks(url, response),
+        chunks=read_chunks(url, response),
     )
 
 
-def _extent(url: str, response: httpx.Response) -> tuple[int, int | None]:
-    if response.status_code == HTTPStatus.OK:
+def _extent(url: str, response: BaseHTTPResponse) -> tuple[int, int | None]:
+    if response.status == HTTPStatus.OK:
         length = response.headers.get("Content-Length", "")
         return 0, int(length) if length.isdecimal() else None
     stated = response.headers.get("Content-Range", "")
@@ -121,7 +121,7 @@ def _extent(url: str, response: httpx.Response) -> tuple[int, int | None]:
     return int(match[1]), None if match[2] == "*" else int(match[2])
 
 
-def _validator(response: httpx.Response) -> str | None:
+def _validator(response: BaseHTTPResponse) -> str | None:
     # A weak ETag only promises equal meaning, not equal bytes; HTTP forbids it in If-Range.
     tag: str | None = response.headers.get("ETag")
     if tag is not None and not tag.startswith("W/"):
@@ -130,12 +130,28 @@ def _validator(response: httpx.Response) -> str | None:
     return modified
 
 
-def _chunks(url: str, response: httpx.Response) -> Iterator[bytes]:
+def read_chunks(url: str, response: BaseHTTPResponse) -> Iterator[bytes]:
+    """Yield the body as it comes, never waiting to fill a chunk: a trickle must be seen as one.
+
+    Raises
+    ------
+    TransientError
+        The connection broke, or fell silent.
+    """
     with http_errors(url):
-        yield from response.iter_raw()
+        while chunk := response.read1(_READ_BYTES):
+            yield chunk
 
 
-def refuse(url: str, response: httpx.Response, meaning: str | None = None) -> NoReturn:
+def final_url(url: str, response: BaseHTTPResponse) -> str:
+    """Return where redirects led from ``url``."""
+    history = response.retries.history if response.retries else ()
+    for step in history:
+        url = urljoin(url, step.redirect_location or "")
+    return url
+
+
+def refuse(url: str, response: BaseHTTPResponse, meaning: str | None = None) -> NoReturn:
     """Raise what a status other than success means.
 
     Raises
@@ -143,8 +159,8 @@ def refuse(url: str, response: httpx.Response, meaning: str | None = None) -> No
     TransientError, DownloadError
         Depending on whether it may pass.
     """
-    code = response.status_code
-    meaning = meaning or _MEANING.get(code, response.reason_phrase)
+    code = response.status
+    meaning = meaning or _MEANING.get(code) or response.reason
     text = f"{public_url(url)}: HTTP {code}" + (f": {meaning}" if meaning else "")
     if code in _LINK_ENDED and link_expiry(url) is not None:
         raise LinkExpiredError(f"{text}. {FRESH_LINKS}")
@@ -173,14 +189,34 @@ def http_errors(url: str) -> Iterator[None]:
     """Turn what goes wrong on the way into ``TransientError`` or ``DownloadError``."""
     try:
         yield
-    except httpx.TooManyRedirects as cause:
-        raise DownloadError(
-            f"{public_url(url)}: redirected more than {_MAX_REDIRECTS} times"
-        ) from cause
-    except (httpx.InvalidURL, httpx.UnsupportedProtocol) as cause:
-        raise DownloadError(f"{public_url(url)}: {cause}") from cause
-    except httpx.TimeoutException as cause:
-        raise TransientError(f"{public_url(url)}: no answer in time") from cause
-    except httpx.TransportError as cause:
-        kind = DownloadError if "CERTIFICATE_VERIFY_FAILED" in str(cause) else TransientError
-        raise kind(f"{public_url(url)}: {cause}") from cause
+    except exceptions.HTTPError as cause:
+        raise _meaning(public_url(url), cause) from cause
+
+
+def _meaning(place: str, error: exceptions.HTTPError) -> DownloadError:
+    """Return our error; its text never holds the query, which may be a secret, as theirs may."""
+    if isinstance(error, exceptions.MaxRetryError):
+        if isinstance(error.reason, exceptions.ResponseError):
+            return DownloadError(f"{place}: redirected more than {MAX_REDIRECTS} times")
+        error = error.reason if isinstance(error.reason, exceptions.HTTPError) else error
+    if isinstance(error, exceptions.URLSchemeUnknown):
+        return DownloadError(f"{place}: {error.scheme}:// is no web address")
+    if isinstance(error, exceptions.LocationValueError):
+        return DownloadError(f"{place}: this is no valid address")
+    text = str(_first_cause(error))
+    if isinstance(error, exceptions.SSLError) and "CERTIFICATE_VERIFY_FAILED" in text:
+        return DownloadError(f"{place}: {text}")
+    if isinstance(error, exceptions.TimeoutError) and not isinstance(
+        error, exceptions.NewConnectionError
+    ):
+        return TransientError(f"{place}: no answer in time")
+    return TransientError(f"{place}: {text}")
+
+
+def _first_cause(error: BaseException) -> BaseException:
+    """Return what the system said first; urllib3 wraps it, and adds addresses in memory."""
+    while True:
+        wrapped = error.__cause__ or (error.args[-1] if error.args else None)
+        if not isinstance(wrapped, BaseException):
+            return error
+        error = wrapped

@@ -15,10 +15,10 @@ from http import HTTPStatus
 from typing import Self
 
 from huggingface_hub import HfApi, get_token, hf_hub_url
-from huggingface_hub.errors import HfHubHTTPError
+from huggingface_hub.errors import HfHubHTTPError, HTTPError  # type: ignore[attr-defined]
 from huggingface_hub.hf_api import RepoFile
 
-from downloaders.http import HttpTransport, http_errors, read_body, refuse, resume_headers
+from downloaders.http import HttpTransport, read_body, refuse, resume_headers
 from downloaders.transport import Body, Policy
 from schemas.errors import DownloadError, UsageError
 
@@ -88,12 +88,12 @@ class HubTransport:
         headers = resume_headers(start, validator, stop)
         token = get_token()
         if token is not None:
-            # httpx drops it when the hub redirects to another host.
+            # urllib3 drops it when the hub redirects to another host.
             headers["Authorization"] = f"Bearer {token}"
         with self._http.request(address, headers) as response:
-            if response.status_code in _DENIED:
+            if response.status in _DENIED:
                 error_code = response.headers.get("X-Error-Code")
-                refuse(url, response, _explain(place, response.status_code, error_code, token))
+                refuse(url, response, _explain(place, response.status, error_code, token))
             yield read_body(url, response, start, validator)
 
 
@@ -107,20 +107,21 @@ def list_hub_files(url: str) -> list[HubFile]:
     """
     place, endpoint, token = HubPlace.parse(url), _endpoint(url), get_token()
     try:
-        with http_errors(url):
-            entries = list(
-                HfApi(endpoint=endpoint, token=token).list_repo_tree(
-                    place.repo,
-                    place.path or None,
-                    recursive=True,
-                    repo_type="dataset",
-                    revision=place.revision,
-                )
+        entries = list(
+            HfApi(endpoint=endpoint, token=token).list_repo_tree(
+                place.repo,
+                place.path or None,
+                recursive=True,
+                repo_type="dataset",
+                revision=place.revision,
             )
+        )
     except HfHubHTTPError as cause:
         answer = cause.response
         reason = _explain(place, answer.status_code, answer.headers.get("X-Error-Code"), token)
         raise DownloadError(f"{url} cannot be listed: {reason}") from cause
+    except HTTPError as cause:  # of whichever client the hub's library uses
+        raise DownloadError(f"{url} cannot be listed: {cause}") from cause
     files = [entry for entry in entries if isinstance(entry, RepoFile)]
     return sorted(map(_hub_file, files), key=lambda file: file.path)
 

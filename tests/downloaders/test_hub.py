@@ -137,3 +137,10 @@ def test_lists_a_repository(server: FaultServer) -> None:
     ]
     with pytest.raises(DownloadError, match="cannot be listed: access must be granted"):
         list_hub_files(place)
+
+
+def test_a_hub_that_cannot_be_reached_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:1")
+    monkeypatch.setattr("time.sleep", lambda _seconds: None)  # the hub's library retries for long
+    with pytest.raises(DownloadError, match=r"Name@v1 cannot be listed: .*refused"):
+        list_hub_files("hf://datasets/Owner/Name@v1")

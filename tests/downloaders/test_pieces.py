@@ -78,7 +78,7 @@ def test_a_large_file_comes_by_several_connections(
 
     assert (request.folder / "a.zip").read_bytes() == body
     assert not fetched.resumed
-    assert len(server.seen) > 8
+    assert len(server.seen) > 4
     assert positions == sorted(positions)
     assert positions[-1] == len(body)
 

@@ -58,6 +58,6 @@ def test_schemes_share_a_transport_and_unknown_ones_are_refused() -> None:
 def test_planning_does_not_import_an_http_client() -> None:
     code = (
         "import sys; from downloaders.registry import find_dataset;"
-        "find_dataset('coco').plan([]); sys.exit('httpx' in sys.modules)"
+        "find_dataset('coco').plan([]); sys.exit('urllib3' in sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
