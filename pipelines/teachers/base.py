@@ -22,6 +22,8 @@ from schemas.videos import Prompt
 Float32 = npt.NDArray[np.float32]
 Features = dict[str, npt.NDArray[Any]]
 """Values by feature name (``schemas.features.FEATURES``): float32, ``text.mask`` uint8."""
+DeviceFeatures = dict[str, torch.Tensor]
+"""The same, still on the teacher's device: floats of any width, perhaps not computed yet."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +77,10 @@ class Teacher(Protocol):
             There is no such feature or codec.
         """
 
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+
     def encode_images(self, batch_BCHW: torch.Tensor) -> Features:
         """Return ``image.trunk`` of images that ``resize_to_square`` has prepared.
 
@@ -82,6 +88,12 @@ class Teacher(Protocol):
         ------
         DataError
             The batch is not uint8 ``[B, 3, image_size, image_size]``.
+        """
+
+    def encode_on_device(self, batch_BCHW: torch.Tensor) -> DeviceFeatures:
+        """Return what ``encode_images`` does, without waiting for the device or copying from it.
+
+        The batch may be on the device already. Nothing else writes to the tensors later.
         """
 
     def encode_text(self, phrases: Sequence[str]) -> Features:

@@ -18,7 +18,13 @@ from transformers import Sam3VideoConfig, Sam3VideoModel
 from transformers.utils import logging as transformers_logging
 
 from pipelines.media.preprocess import normalize
-from pipelines.teachers.base import Features, TeacherOptions, TrackedFrame, make_feature
+from pipelines.teachers.base import (
+    DeviceFeatures,
+    Features,
+    TeacherOptions,
+    TrackedFrame,
+    make_feature,
+)
 from pipelines.teachers.digests import CONFIG_FILE, digest_config, digest_weights
 from pipelines.teachers.hub import local_folder
 from pipelines.teachers.tokenize import tokenize, tokenize_spec
@@ -70,10 +76,20 @@ class Sam3Teacher:
         """See ``Teacher.feature``."""
         return make_feature(name, self._shapes, codec)
 
+    @property
+    def device(self) -> torch.device:
+        """See ``Teacher.device``."""
+        return self._device
+
     def encode_images(self, batch_BCHW: torch.Tensor) -> Features:
         """See ``Teacher.encode_images``."""
+        found = self.encode_on_device(batch_BCHW)
+        return {name: to_numpy(values) for name, values in found.items()}
+
+    def encode_on_device(self, batch_BCHW: torch.Tensor) -> DeviceFeatures:
+        """See ``Teacher.encode_on_device``."""
         with self._computing():
-            return {"image.trunk": to_numpy(self._as_map(self._trunk(batch_BCHW)))}
+            return {"image.trunk": self._as_map(self._trunk(batch_BCHW))}
 
     def encode_text(self, phrases: Sequence[str]) -> Features:
         """See ``Teacher.encode_text``."""

@@ -77,6 +77,17 @@ class TeacherContract(ABC):
         assert np.isfinite(trunk).all()
         assert np.abs(trunk[0] - trunk[1]).max() > 1e-3
 
+    def test_features_on_the_device_are_the_same(
+        self, teacher: Teacher, frames: list[torch.Tensor]
+    ) -> None:
+        batch = torch.stack(frames[:2])
+        expected = teacher.encode_images(batch)
+        found = teacher.encode_on_device(batch.to(teacher.device))
+        assert found.keys() == expected.keys()
+        for name, values in found.items():
+            assert values.device == teacher.device
+            np.testing.assert_array_equal(values.float().cpu().numpy(), expected[name])
+
     def test_an_image_does_not_depend_on_its_batch(
         self, teacher: Teacher, frames: list[torch.Tensor]
     ) -> None:

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 
 from pipelines.teachers.base import (
+    DeviceFeatures,
     Features,
     Float32,
     TrackedFrame,
@@ -58,6 +59,14 @@ class ColourTeacher:
             "memory.object_score": (),
         }
         return make_feature(name, shapes, codec)
+
+    @property
+    def device(self) -> torch.device:
+        return torch.device("cpu")
+
+    def encode_on_device(self, batch_BCHW: torch.Tensor) -> DeviceFeatures:
+        found = self.encode_images(batch_BCHW)
+        return {name: torch.from_numpy(values) for name, values in found.items()}
 
     def encode_images(self, batch_BCHW: torch.Tensor) -> Features:
         pixels = batch_BCHW.to(torch.float32) / 255

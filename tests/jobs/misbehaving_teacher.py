@@ -8,10 +8,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import torch
 
-from pipelines.teachers.base import Features, Teacher, TrackedFrame
+from pipelines.teachers.base import DeviceFeatures, Features, Teacher, TrackedFrame
 from schemas.features import FeatureSpec, TeacherSpec
 from schemas.videos import Prompt
 from tests.jobs.normalized_split import load_tiny
@@ -34,12 +33,21 @@ class MisbehavingTeacher:
     def feature(self, name: str, codec: str | None = None) -> FeatureSpec:
         return self._teacher.feature(name, codec)
 
+    @property
+    def device(self) -> torch.device:
+        return self._teacher.device
+
     def encode_images(self, batch_BCHW: torch.Tensor) -> Features:
+        found = self.encode_on_device(batch_BCHW)
+        return {name: values.numpy() for name, values in found.items()}
+
+    def encode_on_device(self, batch_BCHW: torch.Tensor) -> DeviceFeatures:
         self._fault(batch_BCHW)
-        features = self._teacher.encode_images(batch_BCHW)
+        found = self._teacher.encode_on_device(batch_BCHW)
+        features = {name: values.clone() for name, values in found.items()}
         first, self._images = self._images, self._images + len(batch_BCHW)
         if self._nan_in is not None and first <= self._nan_in < self._images:
-            features["image.trunk"][self._nan_in - first, 3, 2, 1] = np.nan
+            features["image.trunk"][self._nan_in - first, 3, 2, 1] = torch.nan
         return features
 
     def encode_text(self, phrases: Sequence[str]) -> Features:
