@@ -72,8 +72,12 @@ def publish(store: ObjectStore, name: str, selections: Sequence[Selection]) -> P
 
 def normalized_splits(store: ObjectStore) -> list[tuple[str, str]]:
     """Return dataset and split of each split of a root that is normalized to the end."""
-    parts = (key.split("/") for key in store.keys(layout.NORMALIZED))
-    return sorted((part[1], part[2]) for part in parts if part[3:] == ["split.json"])
+    return [
+        (dataset, split)
+        for dataset in store.folders(layout.NORMALIZED)
+        for split in store.folders(f"{layout.NORMALIZED}/{dataset}")
+        if store.size(layout.split_key(dataset, split)) is not None
+    ]
 
 
 def select(
@@ -175,11 +179,15 @@ def _choose_arrays(split: Split, selection: Selection) -> list[ArrayRecord]:
 
 
 def _find_arrays(split: Split) -> Iterator[ArrayRecord]:
-    any_array = layout.array_folder(split.record.dataset, split.record.split, "teacher", "array")
-    top = any_array.rsplit("/", 2)[0]
-    for key in split.store.keys(top):
-        folder, _, leaf = key.rpartition("/")
-        if leaf != "zarr.json" or folder.count("/") != top.count("/") + 2:
+    top = layout.features_folder(split.record.dataset, split.record.split)
+    folders = (
+        f"{top}/{teacher}/{array}"
+        for teacher in split.store.folders(top)
+        for array in split.store.folders(f"{top}/{teacher}")
+    )
+    for folder in folders:
+        key = layout.array_metadata_key(folder)
+        if split.store.size(key) is None:
             continue
         record = read_array_record(split.store, folder)
         if folder != _array_folder(record):

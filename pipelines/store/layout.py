@@ -5,11 +5,12 @@ from __future__ import annotations
 from schemas.ids import shard_name
 
 NORMALIZED = "normalized"
+MANIFESTS = "manifests"
 
 
 def split_folder(dataset: str, split: str) -> str:
     """Folder of a normalized split."""
-    return f"normalized/{dataset}/{split}"
+    return f"{NORMALIZED}/{dataset}/{split}"
 
 
 def split_key(dataset: str, split: str) -> str:
@@ -47,9 +48,14 @@ def report_key(dataset: str, split: str) -> str:
     return f"{split_folder(dataset, split)}/report.json"
 
 
+def features_folder(dataset: str, split: str) -> str:
+    """Folder of all feature arrays of a split, by teacher."""
+    return f"features/{dataset}/{split}"
+
+
 def array_folder(dataset: str, split: str, teacher: str, array: str) -> str:
     """Folder of a feature array, which is a zarr v3 array."""
-    return f"features/{dataset}/{split}/{teacher}/{array}"
+    return f"{features_folder(dataset, split)}/{teacher}/{array}"
 
 
 def array_metadata_key(folder: str) -> str:
@@ -79,7 +85,7 @@ def commit_key(folder: str, shard: int) -> str:
 
 def manifest_folder(name: str) -> str:
     """Folder of all versions of a manifest."""
-    return f"manifests/{name}"
+    return f"{MANIFESTS}/{name}"
 
 
 def manifest_key(name: str, version: int) -> str:

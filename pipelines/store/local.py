@@ -111,6 +111,26 @@ class LocalObjectStore:
                 if not name.startswith("."):
                     yield (relative / name).as_posix()
 
+    def sizes(self, prefix: str) -> Iterator[tuple[str, int]]:
+        """See ``ObjectStore.sizes``."""
+        for key in self.keys(prefix):
+            size = self.size(key)
+            if size is not None:
+                yield key, size
+
+    def folders(self, prefix: str) -> Iterator[str]:
+        """See ``ObjectStore.folders``."""
+        try:
+            with os.scandir(self.root / prefix) as entries:
+                names = [
+                    entry.name
+                    for entry in entries
+                    if entry.is_dir() and not entry.name.startswith(".")
+                ]
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        yield from sorted(names)
+
     def delete(self, key: str) -> None:
         """See ``ObjectStore.delete``."""
         with storage_errors(f"delete {key} in {self.root}"):

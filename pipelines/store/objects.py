@@ -89,6 +89,17 @@ class ObjectStore(Protocol):
         """Yield the keys of all files below the folder ``prefix``, in the order of their names."""
         ...
 
+    def sizes(self, prefix: str) -> Iterator[tuple[str, int]]:
+        """Yield what ``keys`` yields, each with the size in bytes that the listing states."""
+        ...
+
+    def folders(self, prefix: str) -> Iterator[str]:
+        """Yield the names of the folders directly in ``prefix``, sorted; nothing below is listed.
+
+        A folder on a disk may be empty; a bucket has folders only where files are.
+        """
+        ...
+
     def delete(self, key: str) -> None:
         """Remove a file; only for garbage that no commit names. Absent is not an error."""
         ...

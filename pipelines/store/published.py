@@ -19,6 +19,8 @@ from schemas.manifests import (
     PartRecord,
 )
 
+LATEST = "latest"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PublishedManifest:
@@ -38,7 +40,7 @@ class PublishedManifest:
 
 def manifest_names(store: ObjectStore) -> list[str]:
     """Return the names of all manifests of a root."""
-    return sorted({key.split("/")[1] for key in store.keys("manifests") if key.count("/") == 2})
+    return [name for name in store.folders(layout.MANIFESTS) if manifest_versions(store, name)]
 
 
 def manifest_versions(store: ObjectStore, name: str) -> list[int]:
@@ -52,7 +54,7 @@ def manifest_versions(store: ObjectStore, name: str) -> list[int]:
 
 
 def find_manifest(store: ObjectStore, reference: str) -> PublishedManifest:
-    """Open ``name`` (its latest version) or ``name@version``.
+    """Open ``name@version``; the latest version for ``name`` and ``name@latest``.
 
     Raises
     ------
@@ -69,12 +71,11 @@ def find_manifest(store: ObjectStore, reference: str) -> PublishedManifest:
         )
     if name not in names:
         raise nearest_name("manifest", name, names)
-    versions = manifest_versions(store, name)
-    if version and not version.isdigit():
-        raise UsageError(f"manifest {reference!r}", expected="name or name@number")
-    number = int(version) if version else versions[-1]
-    if number not in versions:
-        raise UsageError(f"manifest {name} has no version {number}", expected=f"one of {versions}")
+    return read_version(store, name, _number(store, name, version or LATEST))
+
+
+def read_version(store: ObjectStore, name: str, number: int) -> PublishedManifest:
+    """Open one version of a manifest, which must be there."""
     key = layout.manifest_key(name, number)
     body = store.get(key)
     return PublishedManifest(
@@ -83,6 +84,22 @@ def find_manifest(store: ObjectStore, reference: str) -> PublishedManifest:
         digest=digest_bytes(body),
         manifest=parse_json(body, Manifest, key),
     )
+
+
+def _number(store: ObjectStore, name: str, version: str) -> int:
+    versions = manifest_versions(store, name)
+    if version == LATEST:
+        return versions[-1]
+    if not version.isdecimal():
+        raise UsageError(
+            f"manifest {name}@{version}", expected=f"{name}, {name}@{LATEST} or {name}@number"
+        )
+    if int(version) not in versions:
+        raise UsageError(
+            f"manifest {name} has no version {version}",
+            expected=f"one of {', '.join(map(str, versions))}",
+        )
+    return int(version)
 
 
 def open_manifest(store: ObjectStore, reference: str) -> tuple[Manifest, str]:

@@ -84,6 +84,20 @@ class ObjectStoreContract:
             store.put_if_absent(key, b"")
         assert list(store.keys("p")) == ["p/a", "p/b", "p/c/d"]
 
+    def test_sizes_are_those_of_the_keys(self, store: ObjectStore) -> None:
+        for key, body in (("p/b", b"12"), ("p/c/d", b""), ("pq/x", b"1")):
+            store.put_if_absent(key, body)
+        assert list(store.sizes("p")) == [("p/b", 2), ("p/c/d", 0)]
+        assert list(store.sizes("nothing")) == []
+
+    def test_folders_are_those_directly_below(self, store: ObjectStore) -> None:
+        for key in ("p/b/1", "p/a/2/3", "p/a/4", "p/file", "pq/x/1"):
+            store.put_if_absent(key, b"")
+        assert list(store.folders("p")) == ["a", "b"]
+        assert list(store.folders("p/a")) == ["2"]
+        for nothing in ("p/file", "absent"):
+            assert list(store.folders(nothing)) == []
+
     def test_delete(self, store: ObjectStore) -> None:
         store.put_if_absent("f", b"x")
         store.delete("f")

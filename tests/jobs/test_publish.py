@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -63,6 +63,19 @@ def test_names_every_file_of_the_splits_and_their_features(store: LocalObjectSto
             named |= set(read_part(store, part).column("key").to_pylist())
     assert named == before
     assert manifest.teachers == {TEACHER: ColourTeacher().spec}
+
+
+class NarrowListing(LocalObjectStore):
+    """Refuses to list what grows with the shards, other than commit records."""
+
+    def keys(self, prefix: str) -> Iterator[str]:
+        assert prefix.endswith("/commits") or prefix.startswith("manifests/"), prefix
+        return super().keys(prefix)
+
+
+def test_lists_no_data_files(store: LocalObjectStore) -> None:
+    narrow = NarrowListing(store.root)
+    assert publish(narrow, "all", select(narrow, [])).version == 1
 
 
 def test_counts_shards_rows_and_bytes(store: LocalObjectStore) -> None:

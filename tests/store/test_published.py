@@ -37,7 +37,9 @@ def test_lists_names_and_versions_by_number(store: LocalObjectStore) -> None:
     assert manifest_versions(store, "demo") == list(range(1, 13))
 
 
-@pytest.mark.parametrize(("reference", "version"), [("demo", 12), ("demo@3", 3), ("train", 1)])
+@pytest.mark.parametrize(
+    ("reference", "version"), [("demo", 12), ("demo@latest", 12), ("demo@3", 3), ("train", 1)]
+)
 def test_finds_the_latest_or_the_one_asked_for(
     store: LocalObjectStore, reference: str, version: int
 ) -> None:
@@ -54,7 +56,7 @@ def test_an_unknown_name_lists_the_nearest(store: LocalObjectStore) -> None:
         find_manifest(store, "trian")
 
 
-@pytest.mark.parametrize("reference", ["demo@99", "demo@latest", "demo@0"])
+@pytest.mark.parametrize("reference", ["demo@99", "demo@newest", "demo@0", "demo@-1"])
 def test_an_unknown_version_is_refused(store: LocalObjectStore, reference: str) -> None:
     with pytest.raises(UsageError):
         find_manifest(store, reference)
