@@ -6,8 +6,8 @@ frame with PyAV's defaults and convert every fourth, once by the same flags of l
 and once by its faster, processor-dependent defaults. To RGB, all decode two clips at once, so that
 every core is busy: ours has one thread per clip, PyAV's defaults have several. The
 bare loop to shards encodes these by Pillow at the same quality and writes them into a tar; ours
-also reads the masklets, checks each JPEG by decoding it again, hashes everything, and writes tables
-and commit records.
+also reads the masklets, hashes everything, writes tables and commit records, and encodes in a
+thread beside the one that decodes.
 
 Run it by ``make bench NAME=video``.
 """

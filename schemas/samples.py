@@ -59,6 +59,8 @@ class Sample:
     height: int
     encoded: bytes = b""
     """The encoded image, byte for byte as published; empty when quarantined."""
+    verified: bool = False
+    """The image is known to decode to this size, because it was encoded from such a picture."""
     extension: str = "jpg"
     clip: str | None = None
     frame: int | None = None

@@ -103,6 +103,12 @@ def normalize(
             help="sa-v: take one of so many frames of the 24 per second; else 4, those annotated.",
         ),
     ] = None,
+    quality: Annotated[
+        int | None,
+        typer.Option(
+            min=1, max=100, help="sa-v train: quality of the JPEGs of decoded frames; else 95."
+        ),
+    ] = None,
     executor: Annotated[ExecutorName, typer.Option(help="Where shards are written.")] = "local",
     workers: Annotated[
         int, typer.Option(min=1, max=256, help="local: threads that decode; ray: processes.")
@@ -134,6 +140,7 @@ def normalize(
         resize_masks=resize_masks,
         limit=limit,
         every=every,
+        quality=quality,
     )
     source = raw_folder(root, raw) if origin is None else origin.expanduser()
     downloaded = origin is None

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import torch
 
+from pipelines.engine.prefetch import prefetch
 from pipelines.jobs.forward import Forward
-from pipelines.jobs.overlap import BusyTime, prefetch
+from pipelines.jobs.overlap import BusyTime
 from pipelines.jobs.unit_writer import UnitWriter
 from pipelines.media.images import decode_image
 from pipelines.media.preprocess import resize_to_square

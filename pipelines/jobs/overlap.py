@@ -1,4 +1,4 @@
-"""Decode, forward and write at the same time, in bounded memory, and know what each step costs."""
+"""Forward and write at the same time, in bounded memory, and know what each step costs."""
 
 from __future__ import annotations
 
@@ -6,34 +6,12 @@ import contextlib
 import threading
 import time
 from collections import defaultdict, deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
-from typing import ParamSpec, Self, TypeVar
+from typing import ParamSpec, Self
 
-Item = TypeVar("Item")
-Result = TypeVar("Result")
 Arguments = ParamSpec("Arguments")
-
-
-def prefetch(
-    function: Callable[[Item], Result], items: Iterable[Item], *, threads: int, ahead: int
-) -> Generator[Result, None, None]:
-    """Yield ``function(item)`` in order, computed in threads up to ``ahead`` items early.
-
-    An error appears where its item's result would; closing the generator ends the threads.
-    """
-    pool = ThreadPoolExecutor(threads, thread_name_prefix="prefetch")
-    waiting: deque[Future[Result]] = deque()
-    try:
-        for item in items:
-            waiting.append(pool.submit(function, item))
-            if len(waiting) > ahead:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 class Background:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cached_property
 from typing import Any
 
 import pyarrow as pa
 
+from pipelines.engine.prefetch import prefetch
 from pipelines.engine.work import UnitReport, WorkUnit
 from pipelines.jobs.media_tar import MediaTar
 from pipelines.jobs.plan_shards import ShardPlan, plan_shards, shard_capacity
@@ -185,14 +184,8 @@ class NormalizeStage:
             # In this thread: another one would take memory anew for every image.
             yield from map(checked, self._samples(plan))
             return
-        with ThreadPoolExecutor(self._threads, thread_name_prefix="decode") as pool:
-            ahead: deque[Future[Sample]] = deque()
-            for sample in self._samples(plan):
-                ahead.append(pool.submit(checked, sample))
-                if len(ahead) > 2 * self._threads:
-                    yield ahead.popleft().result()
-            while ahead:
-                yield ahead.popleft().result()
+        samples = self._samples(plan)
+        yield from prefetch(checked, samples, threads=self._threads, ahead=2 * self._threads)
 
     def _samples(self, plan: ShardPlan) -> Iterator[Sample]:
         for group in plan.groups:

@@ -18,6 +18,9 @@ from schemas.categories import Category
 from schemas.manifests import FileRecord
 from schemas.tables import ANNOTATIONS, CATEGORIES, PHRASES, SAMPLES
 
+_OF_OBJECTS = ("row", "category", "phrases")
+_OF_SAMPLES = ("row", "width", "height", "captions", "negatives", "quarantine")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SplitTables:
@@ -56,8 +59,10 @@ def put_split_tables(
     """
     counts, numbers = TextCounts(), ReportBuilder()
     for shard in range(shards):
-        annotations = read_table(store, layout.annotations_key(dataset, split, shard), ANNOTATIONS)
-        samples = read_table(store, layout.samples_key(dataset, split, shard), SAMPLES)
+        objects_key = layout.annotations_key(dataset, split, shard)
+        annotations = read_table(store, objects_key, ANNOTATIONS, _OF_OBJECTS)
+        samples_key = layout.samples_key(dataset, split, shard)
+        samples = read_table(store, samples_key, SAMPLES, _OF_SAMPLES)
         counts.add_shard(annotations, samples)
         numbers.add_shard(annotations, samples)
     phrases = _phrase_rows(counts)

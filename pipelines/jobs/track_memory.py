@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from pipelines.engine.executor import one_line
+from pipelines.engine.prefetch import prefetch
 from pipelines.jobs.encode_images import ImageEncoder, ShardImages
-from pipelines.jobs.overlap import prefetch
 from pipelines.jobs.unit_writer import UnitWriter
 from pipelines.store.splits import Split, StoredClip
 from pipelines.teachers.base import Features, Teacher, TrackedFrame, TrackedObject

@@ -33,6 +33,7 @@ _PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 _INDEXED_KINDS = frozenset([(3, 1), (3, 2), (3, 4), (3, 8), (0, 8)])
 """Colour type and bit depth, bytes 25 and 24 of a PNG."""
 _APP1 = 0xE1
+_SMALLEST = (1, 1)
 _NO_LENGTH = frozenset([0x01, *range(0xD0, 0xDB), 0xFF])
 """Markers without a length, start of scan (after which no metadata comes), and fill bytes."""
 
@@ -65,6 +66,9 @@ def decode_image(encoded: bytes, where: str) -> Image_HWC:
 def verify_image(encoded: bytes, where: str) -> tuple[int, int]:
     """Return ``(width, height)`` of an image that ``decode_image`` can decode to its last row.
 
+    Of a JPEG every entropy-coded bit is read, in which all damage shows that libjpeg reports, and
+    an eighth of the picture is made of it: half the time, the same verdict.
+
     Raises
     ------
     DataError
@@ -72,8 +76,10 @@ def verify_image(encoded: bytes, where: str) -> tuple[int, int]:
     """
     with _opened(encoded, where) as image:
         _require_supported(image, where)
+        size = image.size
+        image.draft(None, _SMALLEST)
         image.load()
-        return image.size
+        return size
 
 
 def image_size(encoded: bytes, where: str) -> tuple[int, int]:
@@ -167,4 +173,6 @@ def _without_exif(jpeg: bytes) -> bytes:
         if jpeg[place + 1] != _APP1:
             kept.append(jpeg[place:end])
         place = end
+    if sum(map(len, kept)) == place:
+        return jpeg
     return b"".join([*kept, jpeg[place:]])

@@ -84,6 +84,8 @@ class LayoutOptions:
     """Text corpora: only the first so many captions or pairs of a split."""
     every: int | None = None
     """SA-V: every how many frames of the 24 per second are samples; 4 when not given."""
+    quality: int | None = None
+    """SA-V train: quality of the JPEGs that its frames become; 95 when not given."""
 
     def allow(self, dataset: str, *names: str) -> None:
         """Refuse options that mean nothing for a data set."""

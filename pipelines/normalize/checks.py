@@ -24,16 +24,22 @@ def quarantined(sample: Sample, reason: str) -> Sample:
 
 
 def checked(sample: Sample) -> Sample:
-    """Decode the whole image; return the sample, or quarantined when it cannot be used."""
+    """Return the sample, or quarantined when its image does not decode to the stated size."""
     if sample.quarantine is not None:
         return quarantined(sample, sample.quarantine)
+    if sample.verified:
+        return sample
     try:
         width, height = verify_image(sample.encoded, sample.key)
     except DataError as error:
         return quarantined(sample, str(error).removeprefix(f"{sample.key}: "))
-    if (width, height) != (sample.width, sample.height):
-        stated = f"{sample.width}x{sample.height}"
-        return quarantined(
-            sample, f"size-mismatch: the image is {width}x{height}, its annotations say {stated}"
-        )
-    return sample
+    fault = size_mismatch(sample, width, height)
+    return sample if fault is None else quarantined(sample, fault)
+
+
+def size_mismatch(sample: Sample, width: int, height: int) -> str | None:
+    """Return why an image of this size is not the sample's; None when it is."""
+    if (width, height) == (sample.width, sample.height):
+        return None
+    stated = f"{sample.width}x{sample.height}"
+    return f"size-mismatch: the image is {width}x{height}, its annotations say {stated}"

@@ -13,9 +13,11 @@ import av
 from PIL import features
 
 from downloaders.sav import SAV
+from pipelines.engine.prefetch import prefetch
 from pipelines.media.jpeg import QUALITY, encode_jpeg
-from pipelines.media.video import Video, open_video
+from pipelines.media.video import Video, VideoFrame, open_video
 from pipelines.normalize.base import LayoutOptions
+from pipelines.normalize.checks import size_mismatch
 from pipelines.normalize.sav_json import AUTOMATIC_IDS, STEP, Masklets, check_every, read_masklets
 from pipelines.normalize.sources import SourceFiles
 from schemas.errors import ArchiveError, DataError, IncompleteError
@@ -27,6 +29,7 @@ _KINDS = (".mp4", *_FIRST_IDS)
 _NAME = re.compile(rf"(.+)({'|'.join(map(re.escape, _KINDS))})")
 _COUNT = re.compile(rb'"video_frame_count"\s*:\s*([1-9][0-9]*)(?:\.0*)?\s*,')
 _HEAD_BYTES = 4096
+_FRAMES_AHEAD = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +59,7 @@ class SavVideos:
     licence: str = SAV.entry.licence
 
     def __post_init__(self) -> None:
-        self.options.allow(f"{self.dataset} {self.split}", "clips", "every")
+        self.options.allow(f"{self.dataset} {self.split}", "clips", "every", "quality")
         check_every(self._every)
 
     def __reduce__(self) -> tuple[type[SavVideos], tuple[object, ...]]:
@@ -67,7 +70,8 @@ class SavVideos:
         """See ``Normalizer.version``. Other libraries might decode or encode to other bytes."""
         scale = ".".join(map(str, av.library_versions["libswscale"]))
         jpeg = features.version("libjpeg_turbo") or features.version("jpg")
-        return self.options.version(f"sa-v-1 jpeg-{QUALITY} libswscale-{scale} libjpeg-{jpeg}")
+        made = f"jpeg-{self._quality} libswscale-{scale} libjpeg-{jpeg}"
+        return self.options.version(f"sa-v-1 {made}")
 
     def sources(self) -> Mapping[str, str]:
         """See ``Normalizer.sources``. Masklet files count by size: there are 99,000."""
@@ -150,18 +154,29 @@ class SavVideos:
         video: Video,
         masklets: Sequence[Masklets],
     ) -> Iterator[Sample]:
+        """Decode in this thread, and meanwhile encode in another."""
+
+        def sample(item: tuple[int, VideoFrame | DataError]) -> Sample:
+            position, frame = item
+            if isinstance(frame, DataError):
+                raise frame
+            return self._sample(self._row(name, clip, position), frame, masklets)
+
+        frames = enumerate(_to_damage(video.frames(self._every)))
+        return prefetch(sample, frames, threads=1, ahead=_FRAMES_AHEAD)
+
+    def _sample(self, row: Sample, frame: VideoFrame, masklets: Sequence[Masklets]) -> Sample:
         _, height, width = masklets[0].file.shape
-        for position, frame in enumerate(video.frames(self._every)):
-            row = replace(self._row(name, clip, position), width=width, height=height)
-            try:
-                objects = tuple(
-                    annotation for found in masklets for annotation in found.at(frame.index)
-                )
-            except DataError as error:
-                yield replace(row, quarantine=f"bad-annotation: {error}")
-            else:
-                encoded = encode_jpeg(frame.image_HWC)
-                yield replace(row, encoded=encoded, annotations=objects)
+        row = replace(row, width=width, height=height)
+        try:
+            objects = [annotation for found in masklets for annotation in found.at(frame.index)]
+        except DataError as error:
+            return replace(row, quarantine=f"bad-annotation: {error}")
+        stored_height, stored_width, _ = frame.image_HWC.shape
+        if (fault := size_mismatch(row, stored_width, stored_height)) is not None:
+            return replace(row, quarantine=fault)
+        encoded = encode_jpeg(frame.image_HWC, self._quality)
+        return replace(row, encoded=encoded, verified=True, annotations=tuple(objects))
 
     def _row(self, name: str, clip: VideoClip, position: int) -> Sample:
         return Sample(
@@ -176,6 +191,10 @@ class SavVideos:
     @property
     def _every(self) -> int:
         return self.options.every or STEP
+
+    @property
+    def _quality(self) -> int:
+        return self.options.quality or QUALITY
 
     def _part(self, clip: VideoClip) -> str:
         found = {source.archive for source in clip.sources}
@@ -226,3 +245,13 @@ class SavVideos:
             )
             for name in set().union(*by_kind.values())
         }
+
+
+def _to_damage(frames: Iterator[VideoFrame]) -> Iterator[VideoFrame | DataError]:
+    """Yield the frames, and last the error that ends them: those before it are sound."""
+    try:
+        yield from frames
+    except ArchiveError:
+        raise
+    except DataError as error:
+        yield error

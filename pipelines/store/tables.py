@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -31,8 +31,15 @@ def table_record(key: str, body: bytes) -> FileRecord:
     return FileRecord(key=key, bytes=len(body), blake3=digest_bytes(body))
 
 
-def read_table(store: ObjectStore, key: str, schema: pa.Schema) -> pa.Table:
+def read_table(
+    store: ObjectStore, key: str, schema: pa.Schema, columns: Sequence[str] | None = None
+) -> pa.Table:
     """Return the table stored under ``key``.
+
+    Parameters
+    ----------
+    columns
+        Decode only these: masks are most of a table of objects.
 
     Raises
     ------
@@ -41,15 +48,15 @@ def read_table(store: ObjectStore, key: str, schema: pa.Schema) -> pa.Table:
     """
     body = store.get(key)
     try:
-        table = pq.read_table(pa.BufferReader(body))
+        with pq.ParquetFile(pa.BufferReader(body)) as file:
+            names = file.schema_arrow.names
+            table = file.read(columns) if names == schema.names else None
     except (pa.ArrowException, OSError) as cause:
         reason = " ".join(str(cause).split())
         raise DataError(
             f"{key} is not a parquet file, or is damaged: {reason}",
             fix="Restore it from a copy, or remove its product and make it again.",
         ) from cause
-    if table.schema.names != schema.names:
-        raise DataError(
-            f"columns of {key}", expected=", ".join(schema.names), got=", ".join(table.schema.names)
-        )
+    if table is None:
+        raise DataError(f"columns of {key}", expected=", ".join(schema.names), got=", ".join(names))
     return table

@@ -16,8 +16,8 @@ from pipelines.jobs.download import DownloadJob, DownloadReport
 from schemas.errors import DataError, UsageError
 from tests.downloaders.conftest import make_zip
 from tests.downloaders.fault_server import FaultServer, cut, page, status
+from tests.fixtures import FIXTURES
 
-FIXTURES = Path(__file__).parents[2].parent / "shared" / "fixtures"
 NOW = datetime.now(UTC)
 BODIES = {f"{n}.zip": make_zip({f"{n}.jpg": bytes([n]) * 300_000}) for n in range(3)}
 

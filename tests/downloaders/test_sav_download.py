@@ -6,8 +6,9 @@ import pytest
 
 from downloaders.base import DownloadContext, Fetched, FetchRequest
 from downloaders.sav import SAV, published_checksum
+from tests.fixtures import FIXTURES
 
-LINKS = Path(__file__).parents[2].parent / "shared" / "fixtures" / "sa-v" / "links_expired_sa-v.txt"
+LINKS = FIXTURES / "sa-v" / "links_expired_sa-v.txt"
 
 
 class Recorder:

@@ -4,10 +4,12 @@ import io
 import struct
 import warnings
 import zlib
-from pathlib import Path
+from collections.abc import Callable
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image, ImageFile
 
 from pipelines.media.images import (
@@ -18,8 +20,9 @@ from pipelines.media.images import (
     verify_image,
 )
 from schemas.errors import DataError, UsageError
+from tests.fixtures import FIXTURES
 
-ODD = Path(__file__).parents[2].parent / "shared" / "fixtures" / "images" / "odd"
+ODD = FIXTURES / "images" / "odd"
 
 
 def encoded(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
@@ -189,18 +192,72 @@ class TestOddFiles:
             decode_image(body, "odd")
 
 
+def verdict(read: Callable[[bytes, str], object], body: bytes) -> str:
+    try:
+        read(body, "x")
+    except DataError as error:
+        return str(error)
+    return "sound"
+
+
 def test_verifying_refuses_what_decoding_refuses() -> None:
     sound = encoded(noise(), "JPEG")
     assert verify_image(sound, "x") == (40, 30)
     floats = encoded(Image.new("F", (4, 4)), "TIFF")
     for body in (sound[: len(sound) // 2], b"", b"<html>", floats):
-        outcomes = []
-        for function in (verify_image, decode_image):
-            try:
-                function(body, "x")
-                outcomes.append("sound")
-            except DataError as error:
-                outcomes.append(str(error))
-        assert outcomes[0] == outcomes[1]
+        assert verdict(verify_image, body) == verdict(decode_image, body)
     with pytest.raises(DataError, match="truncated"):
         verify_image(sound[: len(sound) // 2], "x")
+
+
+JPEGS = [
+    encoded(noise().convert(mode), "JPEG", progressive=progressive, **options)
+    for mode in ("RGB", "L", "CMYK")
+    for progressive in (False, True)
+    for options in ({}, {"restart_marker_blocks": 2}, {"quality": 30})
+]
+
+
+@given(
+    body=st.sampled_from(JPEGS),
+    place=st.floats(0, 1),
+    length=st.integers(0, 40),
+    instead=st.binary(max_size=40),
+)
+@settings(max_examples=400, deadline=None)
+def test_verifying_a_damaged_jpeg_agrees_with_decoding_it(
+    body: bytes, place: float, length: int, instead: bytes
+) -> None:
+    begin = int(place * len(body))
+    damaged = body[:begin] + instead + body[begin + length :]
+    assert verdict(verify_image, damaged) == verdict(decode_image, damaged)
+
+
+@given(body=st.sampled_from(JPEGS), share=st.floats(0, 1))
+@settings(max_examples=100, deadline=None)
+def test_verifying_a_jpeg_that_was_cut_off_agrees_with_decoding_it(
+    body: bytes, share: float
+) -> None:
+    cut = body[: int(share * len(body))]
+    assert verdict(verify_image, cut) == verdict(decode_image, cut)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+def test_one_pixel_is_an_image(kind: str) -> None:
+    body = encoded(Image.new("RGB", (1, 1), (128, 128, 128)), kind)
+    assert verify_image(body, "x") == (1, 1)
+    assert decode_image(body, "x").shape == (1, 1, 3)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+def test_twenty_thousand_pixels_wide_is_an_image(kind: str) -> None:
+    body = encoded(Image.new("RGB", (20_000, 3)), kind)
+    assert verify_image(body, "x") == (20_000, 3)
+    assert decode_image(body, "x").shape == (3, 20_000, 3)
+
+
+def test_transparent_palettes_with_rotation_and_alpha_verify_as_stored() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 8
+    assert verify_image(encoded(noise(), "JPEG", exif=exif), "x") == (40, 30)
+    assert verify_image(encoded(noise().convert("RGBA")), "x") == (40, 30)

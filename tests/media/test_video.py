@@ -17,8 +17,10 @@ from pipelines.media.images import decode_image
 from pipelines.media.jpeg import encode_jpeg
 from pipelines.media.video import open_video
 from schemas.errors import DataError, UsageError
-from tests.media.videos import FIXTURES, make_mp4, number_of, packets, turned
+from tests.fixtures import FIXTURES
+from tests.media.videos import make_mp4, number_of, packets, turned
 
+VIDEOS = FIXTURES / "video"
 UNDECODABLE = r"^clip: undecodable: "
 LONG_GOP = {"g": "250", "bf": "3", "b-pyramid": "normal", "crf": "18"}
 
@@ -217,15 +219,15 @@ def test_jpegs_are_close_and_the_same_each_time(long_gop: bytes) -> None:
     assert np.abs(back - image).mean() < 2
 
 
-@pytest.mark.skipif(not FIXTURES.is_dir(), reason="fixtures are not here")
+@pytest.mark.skipif(not VIDEOS.is_dir(), reason="fixtures are not here")
 class TestRealVideos:
     def test_frames_of_bedroom_are_those_that_others_extracted(self) -> None:
-        mp4 = (FIXTURES / "bedroom.mp4").read_bytes()
+        mp4 = (VIDEOS / "bedroom.mp4").read_bytes()
         with open_video(mp4, "bedroom") as video:
             assert video.frame_count == 200
             frames = [frame.image_HWC for frame in itertools.islice(video.frames(), 12)]
         extracted = [
-            decode_image((FIXTURES / f"bedroom_frames/{n:05d}.jpg").read_bytes(), "jpeg")
+            decode_image((VIDEOS / f"bedroom_frames/{n:05d}.jpg").read_bytes(), "jpeg")
             for n in range(12)
         ]
         for index, frame in enumerate(frames):
@@ -234,7 +236,7 @@ class TestRealVideos:
             assert apart[index] < 1.6
 
     def test_coffee_has_287_frames_at_its_rate(self) -> None:
-        mp4 = (FIXTURES / "04_coffee.mp4").read_bytes()
+        mp4 = (VIDEOS / "04_coffee.mp4").read_bytes()
         with open_video(mp4, "coffee") as video:
             times = video.seconds
             indices = [frame.index for frame in video.frames(41)]

@@ -13,7 +13,6 @@ import av
 import numpy as np
 import numpy.typing as npt
 
-FIXTURES = Path(__file__).parents[2].parent / "shared" / "fixtures" / "video"
 BITS = 10
 TICKS = 24_000
 

@@ -12,8 +12,6 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-FIXTURES = Path(__file__).parents[2].parent / "shared" / "fixtures"
-
 Indices = npt.NDArray[np.uint8]
 
 

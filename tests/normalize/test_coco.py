@@ -14,7 +14,8 @@ from pipelines.normalize.sources import local_files
 from schemas.errors import ArchiveError, DataError, IncompleteError, UsageError
 from schemas.samples import Sample
 from tests.contracts.normalizer_contract import NormalizerContract
-from tests.normalize.archives import FIXTURES, CocoSource, jpeg, write_folder, write_zip
+from tests.fixtures import FIXTURES
+from tests.normalize.archives import CocoSource, jpeg, write_folder, write_zip
 
 
 def normalizer_of(folder: Path, **options: str) -> CocoStills:

@@ -15,8 +15,8 @@ from pipelines.normalize.sources import local_files
 from schemas.errors import DataError, IncompleteError, UnknownNameError, UsageError
 from schemas.samples import Sample
 from tests.contracts.normalizer_contract import NormalizerContract
+from tests.fixtures import FIXTURES
 from tests.normalize.archives import (
-    FIXTURES,
     DavisSource,
     Indices,
     jpeg,

@@ -13,7 +13,8 @@ from schemas.categories import Category
 from schemas.errors import DataError, IncompleteError
 from schemas.samples import Sample
 from tests.contracts.normalizer_contract import NormalizerContract
-from tests.normalize.archives import FIXTURES, jpeg, write_folder
+from tests.fixtures import FIXTURES
+from tests.normalize.archives import jpeg, write_folder
 from tests.normalize.lvis_source import LvisSource
 
 

@@ -11,7 +11,8 @@ from pipelines.normalize.lvos import lvos_v1, lvos_v2
 from pipelines.normalize.sources import local_files
 from schemas.errors import UsageError
 from tests.contracts.normalizer_contract import NormalizerContract
-from tests.normalize.archives import FIXTURES, write_folder
+from tests.fixtures import FIXTURES
+from tests.normalize.archives import write_folder
 from tests.normalize.clip_archives import ClipSource, areas, meta, read
 
 STEMS = [f"{number:08d}" for number in range(1, 21, 5)]

@@ -9,7 +9,8 @@ from pipelines.normalize.base import LayoutOptions, Normalizer
 from pipelines.normalize.mose import mose_v1, mose_v2
 from pipelines.normalize.sources import local_files
 from tests.contracts.normalizer_contract import NormalizerContract
-from tests.normalize.archives import FIXTURES, write_folder
+from tests.fixtures import FIXTURES
+from tests.normalize.archives import write_folder
 from tests.normalize.clip_archives import ClipSource, areas, meta, read
 
 STEMS = [f"{number:05d}" for number in range(4)]

@@ -14,7 +14,8 @@ from pipelines.normalize.sources import local_files
 from schemas.errors import DataError, IncompleteError, UsageError
 from schemas.samples import Sample
 from tests.contracts.normalizer_contract import NormalizerContract
-from tests.normalize.archives import FIXTURES, jpeg, write_folder
+from tests.fixtures import FIXTURES
+from tests.normalize.archives import jpeg, write_folder
 from tests.normalize.sa1b_source import (
     HEIGHT,
     WIDTH,

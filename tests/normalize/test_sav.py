@@ -5,15 +5,16 @@ from typing import Any
 
 import pytest
 
-from pipelines.media.images import decode_image
+from pipelines.media.images import decode_image, verify_image
 from pipelines.normalize.base import LayoutOptions, Normalizer
 from pipelines.normalize.sav import sa_v
 from pipelines.normalize.sources import local_files
 from schemas.errors import DataError, IncompleteError, UsageError
 from schemas.samples import Sample
 from tests.contracts.normalizer_contract import NormalizerContract
+from tests.fixtures import FIXTURES
 from tests.media.videos import make_mp4, number_of, packets
-from tests.normalize.archives import FIXTURES, jpeg, objects, palette_png, write_folder
+from tests.normalize.archives import jpeg, objects, palette_png, write_folder
 from tests.normalize.sav_source import HEIGHT, WIDTH, SavTrain, SavVal, binary_png, write_tar
 
 FIXTURE = FIXTURES / "sa-v"
@@ -158,11 +159,27 @@ class TestTrain:
         assert normalizer.dropped() == {"videos_without_masklets": 1}
 
     def test_another_size_than_stated_is_found(self, tmp_path: Path, train: SavTrain) -> None:
-        from pipelines.normalize.checks import checked
-
         train.members["sav_train/sav_000/sav_000002.mp4"] = make_mp4(4, size=(HEIGHT, WIDTH))
         (sample,) = read(normalizer_of(train.write(tmp_path)), "sav_000002")
-        assert str(checked(sample).quarantine).startswith("size-mismatch: the image is 80x48")
+        assert str(sample.quarantine).startswith("size-mismatch: the image is 80x48")
+
+    def test_frames_need_no_second_look_and_are_what_was_decoded(
+        self, tmp_path: Path, train: SavTrain
+    ) -> None:
+        found = read(normalizer_of(train.write(tmp_path)), "sav_000001")
+        assert {sample.verified for sample in found} == {True}
+        for sample in found:
+            assert verify_image(sample.encoded, sample.key) == (sample.width, sample.height)
+
+    def test_quality_is_stated_and_told(self, tmp_path: Path, train: SavTrain) -> None:
+        train.write(tmp_path)
+        best, worst = (normalizer_of(tmp_path, quality=quality) for quality in (95, 30))
+        small, large = (read(one, "sav_000002")[0] for one in (worst, best))
+        assert len(small.encoded) < len(large.encoded)
+        assert large.encoded == read(normalizer_of(tmp_path), "sav_000002")[0].encoded
+        assert " jpeg-30 " in worst.version
+        with pytest.raises(UsageError, match="--quality means nothing for sa-v val"):
+            normalizer_of(tmp_path, "val", quality=90)
 
     @pytest.mark.parametrize(
         ("changes", "part"),

@@ -13,7 +13,7 @@ from pipelines.normalize.base import LayoutOptions, Normalizer
 from pipelines.normalize.phrases_of import PhraseCorpus, PhraseUse, clean_phrase
 from pipelines.normalize.registry import open_splits
 from schemas.errors import DataError, DownloadError, IncompleteError, UsageError
-from tests.normalize.archives import FIXTURES
+from tests.fixtures import FIXTURES
 from tests.normalize.text_files import clip_pairs_file, pairs_file, table_file
 
 GOLD = "gold_metaclip_merged_{}_release_test.json"

@@ -11,7 +11,8 @@ from pipelines.normalize.sources import local_files
 from pipelines.normalize.youtube_vos import youtube_vos_2018, youtube_vos_2019
 from schemas.errors import DataError, IncompleteError, UsageError
 from tests.contracts.normalizer_contract import NormalizerContract
-from tests.normalize.archives import FIXTURES, write_folder
+from tests.fixtures import FIXTURES
+from tests.normalize.archives import write_folder
 from tests.normalize.clip_archives import ClipSource, areas, meta, read
 
 STEMS = [f"{number:05d}" for number in range(0, 20, 5)]
