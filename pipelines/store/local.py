@@ -3,25 +3,32 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
-import time
+import re
 import uuid
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import IO
 
-from pipelines.store.objects import Buffer, StagedFile, after, storage_errors
+from pipelines.store.objects import (
+    Buffer,
+    Leftover,
+    StagedFile,
+    after,
+    storage_errors,
+)
 from schemas.errors import UsageError
 
 # Fits a common second-level cache; the best of 256 KiB to 20 MiB (benchmarks/bench_store.py).
 _BLOCK_BYTES = 1 << 20
-# Longer than a living writer needs from creating its file to locking it.
-_LEFTOVER_SECONDS = 10
+_HIDDEN_NAME = re.compile(r"\.(?P<target>.+)\.[0-9a-f]{32}\.tmp")
+_DESCRIPTORS = "/proc/self/fd"
 
 
 class LocalObjectStore:
-    """Files below one folder. Publishing is ``link(2)``: atomic, exclusive, also on NFS."""
+    """Files below one folder. Publishing is ``link``: atomic, exclusive, also on NFS."""
 
     def __init__(self, root: str | Path) -> None:
         self.root = Path(root).absolute()
@@ -38,23 +45,23 @@ class LocalObjectStore:
 
     @contextlib.contextmanager
     def stage(self, key: str) -> Iterator[StagedFile]:
-        """Open a hidden file beside its later place; see ``ObjectStore.stage``.
+        """Open a file on the disk of its later place; see ``ObjectStore.stage``.
 
-        It stays locked while its writer lives, so what killed writers of this key have left is
-        known and removed.
+        It has no name, where the file system knows such files, and goes when its writer dies.
+        Elsewhere, as on NFS, it is hidden beside its later place, and locked while its writer
+        lives; what killed writers leave there is for ``leftovers``.
         """
         target = self.root / key
-        temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}.tmp")
         with storage_errors(f"create {key} in {self.root}", creating=True):
             target.parent.mkdir(parents=True, exist_ok=True)
-            _remove_leftovers(target)
-            file = temporary.open("xb", buffering=0)
-            _try_lock(file.fileno())
+            nameless = _open_nameless(target.parent)
+            file, name = (nameless, None) if nameless else _open_hidden(target)
         try:
             with file:
-                yield _LocalStagedFile(file, key, temporary, target)
+                yield _LocalStagedFile(file, key, name, target)
         finally:
-            temporary.unlink(missing_ok=True)
+            if name is not None:
+                name.unlink(missing_ok=True)
 
     def put_if_absent(self, key: str, body: Buffer) -> bool:
         """See ``ObjectStore.put_if_absent``."""
@@ -104,12 +111,7 @@ class LocalObjectStore:
     def keys(self, prefix: str) -> Iterator[str]:
         """See ``ObjectStore.keys``; hidden (unpublished) files are left out."""
         top = self.root / prefix
-        for folder, folders, files in os.walk(top):
-            folders.sort()
-            relative = Path(folder).relative_to(self.root)
-            for name in sorted(files):
-                if not name.startswith("."):
-                    yield (relative / name).as_posix()
+        return (key for key, _ in _walk(top, top.relative_to(self.root).as_posix(), hidden=False))
 
     def sizes(self, prefix: str) -> Iterator[tuple[str, int]]:
         """See ``ObjectStore.sizes``."""
@@ -136,53 +138,113 @@ class LocalObjectStore:
         with storage_errors(f"delete {key} in {self.root}"):
             (self.root / key).unlink(missing_ok=True)
 
+    def modified(self, key: str) -> float | None:
+        """See ``ObjectStore.modified``."""
+        try:
+            return (self.root / key).stat().st_mtime
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+    def leftovers(self) -> Iterator[Leftover]:
+        """Yield the hidden files of ``stage``; see ``ObjectStore.leftovers``."""
+        for path, entry in _walk(self.root, ".", hidden=True):
+            if found := _HIDDEN_NAME.fullmatch(entry.name):
+                with contextlib.suppress(FileNotFoundError):
+                    status = entry.stat()
+                    yield Leftover(
+                        key=str(PurePosixPath(path).with_name(found["target"])),
+                        name=path,
+                        modified=status.st_mtime,
+                        bytes=status.st_size,
+                    )
+
+    def discard(self, leftover: Leftover) -> bool:
+        """Remove a hidden file, unless its writer holds it locked."""
+        path = self.root / leftover.name
+        try:
+            # NFS gives exclusive locks only to descriptors that may write.
+            with storage_errors(f"delete {path}"), path.open("r+b") as file:
+                if not _lock(file.fileno()):
+                    return False
+                path.unlink()
+        except FileNotFoundError:
+            pass
+        return True
+
 
 class _LocalStagedFile(StagedFile):
-    def __init__(self, file: IO[bytes], key: str, temporary: Path, target: Path) -> None:
+    def __init__(self, file: IO[bytes], key: str, name: Path | None, target: Path) -> None:
         super().__init__(file, key)
-        self._temporary, self._target = temporary, target
+        self._name, self._target = name, target
 
     def publish(self) -> bool:
         with storage_errors(f"publish {self.key}"):
             os.fsync(self.file.fileno())
             try:
-                os.link(self._temporary, self._target)
+                if self._name is None:
+                    _link_nameless(self.file.fileno(), self._target)
+                else:
+                    os.link(self._name, self._target)
             except FileExistsError:
                 return False
             _sync_folder(self._target.parent)
             return True
 
 
-def _remove_leftovers(target: Path) -> None:
-    """Remove the hidden files of writers that died; the kernel has dropped their locks."""
-    with os.scandir(target.parent) as entries:
-        names = [entry.name for entry in entries if entry.name.startswith(f".{target.name}.")]
-    for name in names:
-        if name.endswith(".tmp"):
-            # Another process may remove it first; one that cannot be removed harms nobody.
-            with contextlib.suppress(OSError):
-                _remove_unlocked(target.with_name(name))
-
-
-def _remove_unlocked(path: Path) -> None:
-    if time.time() - path.stat().st_mtime < _LEFTOVER_SECONDS:
-        return
-    # NFS gives exclusive locks only to descriptors that may write.
-    descriptor = os.open(path, os.O_RDWR)
+def _open_nameless(folder: Path) -> IO[bytes] | None:
+    """Open a file without a name; None where the file system, or the system, has no such thing."""
+    if not hasattr(os, "O_TMPFILE") or not Path(_DESCRIPTORS).is_dir():
+        return None
     try:
-        if _try_lock(descriptor):
-            path.unlink()
+        return os.fdopen(os.open(folder, os.O_TMPFILE | os.O_RDWR, 0o666), "r+b", buffering=0)
+    except OSError as cause:
+        if cause.errno in {errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL}:
+            return None
+        raise
+
+
+def _link_nameless(descriptor: int, target: Path) -> None:
+    # A folder's descriptor makes os.link call linkat, which alone follows the link in /proc.
+    folder = os.open(_DESCRIPTORS, os.O_RDONLY)
+    try:
+        os.link(str(descriptor), target, src_dir_fd=folder, follow_symlinks=True)
     finally:
-        os.close(descriptor)
+        os.close(folder)
 
 
-def _try_lock(descriptor: int) -> bool:
-    """Lock a file; False when another has it, or the file system knows no locks."""
+def _open_hidden(target: Path) -> tuple[IO[bytes], Path]:
+    name = target.with_name(f".{target.name}.{uuid.uuid4().hex}.tmp")
+    file = name.open("xb", buffering=0)
+    _lock(file.fileno())
+    return file, name
+
+
+def _lock(descriptor: int) -> bool:
+    """Lock a file; False when another has it. Where there are no locks, nobody has."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    except BlockingIOError:
         return False
+    except OSError:
+        return True
     return True
+
+
+def _walk(folder: Path, name: str, *, hidden: bool) -> Iterator[tuple[str, os.DirEntry[str]]]:
+    """Yield paths below ``folder``, which is called ``name``, in the order of the whole paths."""
+    try:
+        with os.scandir(folder) as entries:
+            found = [(entry.name + "/" * entry.is_dir(), entry) for entry in entries]
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    for sorted_name, entry in sorted(found, key=lambda item: item[0]):
+        path = entry.name if name == "." else f"{name}/{entry.name}"
+        if entry.name.startswith(".") and not hidden:
+            continue
+        if sorted_name.endswith("/"):
+            yield from _walk(folder / entry.name, path, hidden=hidden)
+        else:
+            yield path, entry
 
 
 def _blocks(buffers: tuple[memoryview, ...]) -> Iterator[memoryview]:

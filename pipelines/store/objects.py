@@ -10,6 +10,7 @@ import contextlib
 import errno
 import os
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import IO, Protocol
 
 from schemas.errors import StorageError
@@ -39,6 +40,19 @@ class StagedFile:
     def publish(self) -> bool:
         """Make the file visible; False when one was there already, which then stays."""
         raise NotImplementedError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Leftover:
+    """Something staged for ``key`` that was not published, or not yet."""
+
+    key: str
+    name: str
+    """How the store calls it: a hidden file, the id of an upload."""
+    modified: float
+    """Seconds since 1970, by the store's clock."""
+    bytes: int = 0
+    """0 where the store does not tell."""
 
 
 def after(buffers: list[memoryview], count: int) -> list[memoryview]:
@@ -102,6 +116,18 @@ class ObjectStore(Protocol):
 
     def delete(self, key: str) -> None:
         """Remove a file; only for garbage that no commit names. Absent is not an error."""
+        ...
+
+    def modified(self, key: str) -> float | None:
+        """Return when a file appeared, in seconds since 1970 by the store's clock, or None."""
+        ...
+
+    def leftovers(self) -> Iterator[Leftover]:
+        """Yield what was staged and not published, by writers that live or do not."""
+        ...
+
+    def discard(self, leftover: Leftover) -> bool:
+        """Remove a leftover; False when its writer is known to live. Absent is not an error."""
         ...
 
 

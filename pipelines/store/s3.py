@@ -6,23 +6,23 @@ Exclusive creation is ``If-None-Match: *`` on the request that makes the object 
 from __future__ import annotations
 
 import contextlib
-import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
-from typing import IO, Any
+from typing import IO
 
-import boto3
-from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import BotoCoreError
 
-from pipelines.store.objects import Buffer, StagedFile
+from pipelines.store.objects import Buffer, Leftover, StagedFile, after
+from pipelines.store.s3_create import Creation
+from pipelines.store.s3_requests import RangeError, S3Requests, WriteConflictError, is_passing
+from pipelines.store.s3_upload import S3StagedFile, open_scratch
 from schemas.errors import StorageError, UsageError
 
-_PART_BYTES = 64 << 20
 _BLOCK_BYTES = 1 << 20
-_CONFLICT_WAITS = (0.1, 0.3, 1.0, 3.0)
-"""Seconds between attempts."""
+_SENDERS = 8
+"""Threads of a process that send parts: as many as one GPU's 640 MB/s need at 80 MB/s each."""
 
 
 class S3ObjectStore:
@@ -35,16 +35,10 @@ class S3ObjectStore:
         if not self.bucket:
             raise UsageError(f"root {url!r} names no bucket", expected="s3://bucket/prefix")
         self._prefix = f"{prefix}/" if prefix else ""
+        self.requests = S3Requests(self.bucket)
 
     def __reduce__(self) -> tuple[type[S3ObjectStore], tuple[str]]:
         return S3ObjectStore, (self._url,)
-
-    @cached_property
-    def _client(self) -> Any:  # noqa: ANN401  boto3 makes its classes at run time
-        return boto3.client(
-            "s3",
-            config=Config(retries={"mode": "adaptive", "max_attempts": 8}, max_pool_connections=32),
-        )
 
     @property
     def url(self) -> str:
@@ -53,186 +47,133 @@ class S3ObjectStore:
 
     @contextlib.contextmanager
     def stage(self, key: str) -> Iterator[StagedFile]:
-        """Write to a local temporary file, uploaded by ``publish``; see ``ObjectStore.stage``."""
-        with tempfile.TemporaryFile(buffering=0) as file:
-            yield _S3StagedFile(file, key, self)
+        """Write to node-local scratch, sent in parts meanwhile; see ``ObjectStore.stage``."""
+        with open_scratch() as file:
+            staged = S3StagedFile(file, key, self._prefix + key, self.requests, self._senders)
+            try:
+                yield staged
+            finally:
+                staged.abandon()
 
     def put_if_absent(self, key: str, body: Buffer) -> bool:
         """See ``ObjectStore.put_if_absent``."""
-        body = bytes(body)
-        return self._settle(key, lambda: self._create(key, "put_object", Body=body))
+        creation = Creation(self.requests, self._prefix + key)
+        arguments = {"Body": bytes(body), "Metadata": creation.metadata}
+        return creation.settle(lambda: creation.create("put_object", **arguments))
 
     def get(self, key: str) -> bytes:
         """See ``ObjectStore.get``."""
-        with self._errors("read", key):
-            answer = self._client.get_object(Bucket=self.bucket, Key=self._prefix + key)
-            return bytes(answer["Body"].read())
+        return self.requests.read(self._prefix + key)
 
     def read_into(self, key: str, offset: int, *buffers: memoryview) -> int:
         """Read by one ranged GET; see ``ObjectStore.read_into``."""
         return sum(len(block) for block in self.read_blocks(key, offset, *buffers))
 
     def read_blocks(self, key: str, offset: int, *buffers: memoryview) -> Iterator[memoryview]:
-        """Read by one ranged GET, as its bytes arrive; see ``ObjectStore.read_blocks``."""
-        count = sum(len(buffer) for buffer in buffers)
-        if not count:
-            return
-        span = f"bytes={offset}-{offset + count - 1}"
-        try:
-            with self._errors("read", key):
-                answer = self._client.get_object(
-                    Bucket=self.bucket, Key=self._prefix + key, Range=span
-                )
-                for buffer in buffers:
-                    yield from _fill(answer["Body"], buffer)
-        except _RangeError:
-            return
+        """Read by one ranged GET, as its bytes arrive; see ``ObjectStore.read_blocks``.
+
+        A body that breaks off is continued by another request.
+        """
+        left = [buffer for buffer in buffers if len(buffer)]
+        pauses = self.requests.pauses()
+        while left:
+            body = self._open_range(key, offset, sum(map(len, left)))
+            if body is None:
+                return
+            try:
+                while left and (piece := body.read(min(len(left[0]), _BLOCK_BYTES))):
+                    block = left[0][: len(piece)]
+                    block[:] = piece
+                    yield block
+                    offset, left = offset + len(piece), after(left, len(piece))
+            except BotoCoreError as error:
+                pause = next(pauses, None) if is_passing(error) else None
+                if pause is None:
+                    raise StorageError(
+                        f"cannot read {self._url}/{key}: {error}", fix="Check the network."
+                    ) from error
+                time.sleep(pause)
+            else:
+                return
 
     def size(self, key: str) -> int | None:
         """See ``ObjectStore.size``."""
         try:
-            with self._errors("read", key):
-                answer = self._client.head_object(Bucket=self.bucket, Key=self._prefix + key)
-                return int(answer["ContentLength"])
+            answer = self.requests.send("head_object", "read", self._prefix + key)
         except FileNotFoundError:
             return None
+        return int(answer["ContentLength"])
+
+    def modified(self, key: str) -> float | None:
+        """See ``ObjectStore.modified``."""
+        try:
+            answer = self.requests.send("head_object", "read", self._prefix + key)
+        except FileNotFoundError:
+            return None
+        return float(answer["LastModified"].timestamp())
 
     def keys(self, prefix: str) -> Iterator[str]:
         """See ``ObjectStore.keys``."""
         return (key for key, _ in self.sizes(prefix))
 
     def sizes(self, prefix: str) -> Iterator[tuple[str, int]]:
-        """See ``ObjectStore.sizes``: one request per 1,000 keys."""
-        for page in self._pages(prefix):
+        """See ``ObjectStore.sizes``: one request per 1,000 keys.
+
+        Hidden files, as a copied folder may bring, are left out.
+        """
+        for page in self.requests.pages("list_objects_v2", self._folder(prefix)):
             for entry in page.get("Contents", ()):
-                yield entry["Key"].removeprefix(self._prefix), int(entry["Size"])
+                key = str(entry["Key"]).removeprefix(self._prefix)
+                if "/." not in f"/{key}":
+                    yield key, int(entry["Size"])
 
     def folders(self, prefix: str) -> Iterator[str]:
         """See ``ObjectStore.folders``: the delimiter makes the service skip what is below."""
-        for page in self._pages(prefix, Delimiter="/"):
+        folder = self._folder(prefix)
+        for page in self.requests.pages("list_objects_v2", folder, Delimiter="/"):
             for entry in page.get("CommonPrefixes", ()):
-                yield entry["Prefix"].rstrip("/").rpartition("/")[2]
-
-    def _pages(self, prefix: str, **arguments: str) -> Iterator[dict[str, Any]]:
-        folder = f"{self._prefix}{prefix.rstrip('/')}/".lstrip("/")
-        pages = self._client.get_paginator("list_objects_v2").paginate(
-            Bucket=self.bucket, Prefix=folder, **arguments
-        )
-        with self._errors("list", prefix):
-            yield from pages
+                name = str(entry["Prefix"]).rstrip("/").rpartition("/")[2]
+                if not name.startswith("."):
+                    yield name
 
     def delete(self, key: str) -> None:
         """See ``ObjectStore.delete``."""
-        with self._errors("delete", key):
-            self._client.delete_object(Bucket=self.bucket, Key=self._prefix + key)
+        self.requests.send("delete_object", "delete", self._prefix + key)
 
-    def upload(self, key: str, file: IO[bytes], size: int) -> bool:
-        """Create the object from an open file, in parts when it is large; False when it exists."""
-        return self._settle(key, lambda: self._upload(key, file, size))
-
-    def _upload(self, key: str, file: IO[bytes], size: int) -> bool:
-        file.seek(0)
-        if size <= _PART_BYTES:
-            return self._create(key, "put_object", Body=file)
-        with self._errors("write", key):
-            name = {"Bucket": self.bucket, "Key": self._prefix + key}
-            upload = self._client.create_multipart_upload(**name)["UploadId"]
-            try:
-                parts = self._upload_parts(name, upload, file)
-                created = self._create(
-                    key,
-                    "complete_multipart_upload",
-                    UploadId=upload,
-                    MultipartUpload={"Parts": parts},
+    def leftovers(self) -> Iterator[Leftover]:
+        """Yield the multipart uploads that nobody has completed; see ``ObjectStore.leftovers``."""
+        for page in self.requests.pages("list_multipart_uploads", self._prefix):
+            for upload in page.get("Uploads", ()):
+                yield Leftover(
+                    key=str(upload["Key"]).removeprefix(self._prefix),
+                    name=str(upload["UploadId"]),
+                    modified=float(upload["Initiated"].timestamp()),
                 )
-            except BaseException:
-                self._client.abort_multipart_upload(**name, UploadId=upload)
-                raise
-            if not created:
-                self._client.abort_multipart_upload(**name, UploadId=upload)
-            return created
 
-    def _upload_parts(
-        self, name: dict[str, str], upload: str, file: IO[bytes]
-    ) -> list[dict[str, Any]]:
-        parts: list[dict[str, Any]] = []
-        while body := file.read(_PART_BYTES):
-            number = len(parts) + 1
-            answer = self._client.upload_part(**name, UploadId=upload, PartNumber=number, Body=body)
-            parts.append({"PartNumber": number, "ETag": answer["ETag"]})
-        return parts
-
-    def _settle(self, key: str, create: Callable[[], bool]) -> bool:
-        """Create again, whole, while another conditional write of the same key goes on."""
-        for wait in _CONFLICT_WAITS:
-            try:
-                return create()
-            except _WriteConflictError:
-                time.sleep(wait)
-        try:
-            return create()
-        except _WriteConflictError as cause:
-            raise StorageError(
-                f"cannot write {self._url}/{key}: other writes of it do not end",
-                fix="Run the same command again.",
-            ) from cause
-
-    def _create(self, key: str, operation: str, **arguments: object) -> bool:
-        try:
-            with self._errors("write", key):
-                getattr(self._client, operation)(
-                    Bucket=self.bucket, Key=self._prefix + key, IfNoneMatch="*", **arguments
-                )
-        except FileExistsError:
-            return False
+    def discard(self, leftover: Leftover) -> bool:
+        """Abort an upload. Whether its writer lives cannot be known: one that does begins anew."""
+        with contextlib.suppress(FileNotFoundError, WriteConflictError):
+            self.requests.send(
+                "abort_multipart_upload",
+                "abort",
+                self._prefix + leftover.key,
+                UploadId=leftover.name,
+            )
         return True
 
-    @contextlib.contextmanager
-    def _errors(self, action: str, key: str) -> Iterator[None]:
+    @cached_property
+    def _senders(self) -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(_SENDERS, thread_name_prefix="upload")
+
+    def _folder(self, prefix: str) -> str:
+        return f"{self._prefix}{prefix.rstrip('/')}/" if prefix else self._prefix
+
+    def _open_range(self, key: str, offset: int, count: int) -> IO[bytes] | None:
+        """Ask for a range; None when it lies past the end."""
+        span = f"bytes={offset}-{offset + count - 1}"
         try:
-            yield
-        except ClientError as cause:
-            code = str(cause.response.get("Error", {}).get("Code", ""))
-            if code in {"NoSuchKey", "404", "NotFound"}:
-                raise FileNotFoundError(f"{self._url}/{key}") from cause
-            if code in {"ConditionalRequestConflict", "409"}:
-                raise _WriteConflictError from cause
-            if code in {"PreconditionFailed", "412"}:
-                raise FileExistsError(f"{self._url}/{key}") from cause
-            if code in {"InvalidRange", "416"}:
-                raise _RangeError from cause
-            raise StorageError(
-                f"cannot {action} {self._url}/{key}: {code} {cause}",
-                fix="Check the bucket's name, its policy and your credentials.",
-            ) from cause
-        except BotoCoreError as cause:
-            raise StorageError(
-                f"cannot {action} {self._url}/{key}: {cause}",
-                fix="Check the network, AWS_ENDPOINT_URL and your credentials.",
-            ) from cause
-
-
-class _WriteConflictError(Exception):
-    """Another conditional write of the key is under way; it may yet fail."""
-
-
-class _RangeError(Exception):
-    """The offset lies past the end of the object."""
-
-
-def _fill(body: IO[bytes], buffer: memoryview) -> Iterator[memoryview]:
-    done = 0
-    while done < len(buffer) and (piece := body.read(min(len(buffer) - done, _BLOCK_BYTES))):
-        block = buffer[done : done + len(piece)]
-        block[:] = piece
-        yield block
-        done += len(piece)
-
-
-class _S3StagedFile(StagedFile):
-    def __init__(self, file: IO[bytes], key: str, store: S3ObjectStore) -> None:
-        super().__init__(file, key)
-        self._store = store
-
-    def publish(self) -> bool:
-        return self._store.upload(self.key, self.file, self.bytes)
+            answer = self.requests.send("get_object", "read", self._prefix + key, Range=span)
+        except RangeError:
+            return None
+        body: IO[bytes] = answer["Body"]
+        return body

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import threading
+import time
 
 import pytest
 
@@ -80,9 +81,56 @@ class ObjectStoreContract:
         assert list(store.read_blocks("f", len(body) + 9, memoryview(first))) == []
 
     def test_keys_are_sorted_and_below_the_prefix_only(self, store: ObjectStore) -> None:
-        for key in ("p/b", "p/a", "p/c/d", "pq/x"):
+        below = ["p/a", "p/b", "p/c-e/f", "p/c/d", "p/z"]
+        for key in (*reversed(below), "pq/x"):
             store.put_if_absent(key, b"")
-        assert list(store.keys("p")) == ["p/a", "p/b", "p/c/d"]
+        assert list(store.keys("p")) == below
+        assert list(store.keys("")) == [*below, "pq/x"]
+
+    @pytest.mark.parametrize(
+        "name", ["a b+c", "50%2F?x=1&y#z", "Zürich ☃", "a:b*'\"<>|~$@", "plus+", "=", "..."]
+    )
+    def test_names_of_any_characters(self, store: ObjectStore, name: str) -> None:
+        key = f"folder {name}/of {name}"
+        with store.stage(key) as staged:
+            staged.write(b"0123")
+            assert staged.publish()
+        assert not store.put_if_absent(key, b"")
+        assert store.get(key) == b"0123"
+        assert store.size(key) == 4
+        assert list(store.keys(f"folder {name}")) == [key]
+        store.delete(key)
+        assert list(store.keys("")) == []
+
+    def test_hidden_files_are_no_keys(self, store: ObjectStore) -> None:
+        for key in ("p/.hidden", "p/.folder/x", "p/x.y"):
+            store.put_if_absent(key, b"")
+        assert list(store.keys("p")) == ["p/x.y"]
+
+    def test_a_refused_file_can_be_published_later(self, store: ObjectStore) -> None:
+        store.put_if_absent("f", b"damaged")
+        with store.stage("f") as staged:
+            staged.write(b"sound")
+            assert not staged.publish()
+            store.delete("f")
+            assert staged.publish()
+        assert store.get("f") == b"sound"
+
+    def test_when_a_file_appeared(self, store: ObjectStore) -> None:
+        assert store.modified("f") is None
+        store.put_if_absent("f", b"x")
+        appeared = store.modified("f")
+        assert appeared is not None
+        assert abs(appeared - time.time()) < 60
+
+    def test_nothing_is_left_over(self, store: ObjectStore) -> None:
+        for key in ("f", "g/h", "g/h"):
+            with store.stage(key) as staged:
+                staged.write(b"x")
+                staged.publish()
+        with store.stage("unpublished") as staged:
+            staged.write(b"x")
+        assert list(store.leftovers()) == []
 
     def test_sizes_are_those_of_the_keys(self, store: ObjectStore) -> None:
         for key, body in (("p/b", b"12"), ("p/c/d", b""), ("pq/x", b"1")):
