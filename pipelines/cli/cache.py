@@ -72,6 +72,22 @@ def cache(
         str | None,
         typer.Option(envvar="RAY_ADDRESS", help="Run on this Ray cluster; auto for its own head."),
     ] = None,
+    overlap: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            help="Shards of a worker at a time: one is read ahead and one written while one "
+            "computes. With 1 a killed worker loses one shard at most, and the device waits.",
+        ),
+    ] = 2,
+    stall: Annotated[
+        float,
+        typer.Option(
+            metavar="SECONDS",
+            min=1,
+            help="Replace a Ray worker that gets nowhere for so long.",
+        ),
+    ] = 600,
     max_quarantined: Annotated[
         str,
         typer.Option(
@@ -102,6 +118,7 @@ def cache(
     wanted = [name.strip() for name in features.split(",") if name.strip()]
     expand_features(wanted)
     place = _place(executor, workers, device, threads, address)
+    place = replace(place, overlap=overlap, stall=stall)
     options = CacheOptions(
         batch=batch,
         decode_threads=place.threads,
@@ -132,12 +149,14 @@ class _Place:
     threads: int
     gpus_per_worker: float
     address: str | None
+    overlap: int = 2
+    stall: float = 600
 
     def open(self) -> Executor:
         if self.executor == "local":
             from pipelines.engine.executor import LocalExecutor
 
-            return LocalExecutor()
+            return LocalExecutor(overlap=self.overlap)
         from pipelines.engine.ray_executor import RayExecutor
 
         return RayExecutor(
@@ -145,6 +164,8 @@ class _Place:
             cpus_per_worker=self.threads if self.address else 1,
             gpus_per_worker=self.gpus_per_worker,
             address=self.address,
+            overlap=self.overlap,
+            stall_seconds=self.stall,
         )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from rich import box
 from rich.console import Console
@@ -16,7 +16,9 @@ from pipelines.jobs.finish_split import Budget
 from pipelines.jobs.unit_writer import allowed_rows
 from schemas.features import TeacherSpec
 
-_STEPS = ("decode", "forward", "encode", "write", "publish")
+_STEPS = ("decode", "h2d", "forward", "d2h", "encode", "write", "publish")
+_WAITS = {"wait_decode": "for images", "wait_write": "for the writer", "gap": "between shards"}
+"""What the device waits for."""
 
 
 def show_teacher(console: Console, name: str, spec: TeacherSpec) -> None:
@@ -61,7 +63,9 @@ def show_report(console: Console, title: str, report: RunReport, units: int) -> 
         "bytes": decimal(sum(item.bytes for item in done)),
         "workers lost": str(report.lost_workers),
         "time": f"{report.seconds:.1f} s, {rows / max(report.seconds, 1e-9):.1f} rows/s",
-        "busy": ", ".join(f"{step} {report.total(step):.2f} s" for step in _STEPS),
+        "busy": _seconds(report, {step: step for step in _STEPS}),
+        "device": f"computes {report.device_busy:.1%} of its time",
+        "it waits": _seconds(report, _WAITS),
     }
     table = Table.grid(padding=(0, 2))
     for name, text in facts.items():
@@ -75,6 +79,13 @@ def show_report(console: Console, title: str, report: RunReport, units: int) -> 
         console.print(f"failed {failure.unit.id}, {failure.kind}{times}: {failure.error}")
     if kinds["code"] or kinds["infrastructure"] or kinds["storage"]:
         console.print("The same command tries them again.")
+
+
+def _seconds(report: RunReport, names: Mapping[str, str]) -> str:
+    """Return what took time, and how long over all workers."""
+    return ", ".join(
+        f"{text} {report.total(step):.2f} s" for step, text in names.items() if report.total(step)
+    )
 
 
 def show_excess(console: Console, budget: Budget, reports: Iterable[RunReport]) -> bool:

@@ -5,15 +5,26 @@ from __future__ import annotations
 import contextlib
 import time
 import traceback
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Self
 
+from pipelines.engine.pulse import PULSE
 from pipelines.engine.unit_queue import UnitQueue
-from pipelines.engine.work import Failure, Listener, RunReport, Stage, UnitReport, WorkUnit
+from pipelines.engine.work import (
+    Failure,
+    Leases,
+    Listener,
+    RunReport,
+    Stage,
+    UnitReport,
+    WorkUnit,
+)
 from schemas.errors import SamdistillError, StorageError, UsageError
 
 MAX_ATTEMPTS = 3
 MAX_LOSSES = 10
+_RETRY_SECONDS = 0.1
 
 
 def run_unit(stage: Stage, unit: WorkUnit) -> UnitReport | Failure:
@@ -22,6 +33,7 @@ def run_unit(stage: Stage, unit: WorkUnit) -> UnitReport | Failure:
     An error that we raise on purpose is about the input and would come again; any other is worth
     another attempt.
     """
+    PULSE.beat()
     try:
         if stage.is_committed(unit):
             return UnitReport(unit=unit, status="skipped")
@@ -61,17 +73,57 @@ class Slice:
         return units[self.index :: self.count]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LocalExecutor:
-    """Runs units one after another in this process."""
+    """Runs units in this process."""
+
+    overlap: int = 1
+    """Units at a time, for stages that read ahead for one unit while they compute another and
+    write a third."""
 
     def session(self) -> contextlib.AbstractContextManager[None]:
         """See ``Executor.session``: there is nothing to keep."""
         return contextlib.nullcontext()
 
-    def run(self, stage: Stage, units: list[WorkUnit], listener: Listener) -> RunReport:
+    def run(
+        self,
+        stage: Stage,
+        units: list[WorkUnit],
+        listener: Listener,
+        leases: Leases | None = None,
+    ) -> RunReport:
         """See ``Executor.run``."""
         begun = time.perf_counter()
-        queue = UnitQueue(units, listener, max_attempts=MAX_ATTEMPTS, max_losses=MAX_LOSSES)
-        while (unit := queue.take()) is not None:
-            queue.settle(unit, run_unit(stage, unit))
+        queue = UnitQueue(
+            units, listener, max_attempts=MAX_ATTEMPTS, max_losses=MAX_LOSSES, leases=leases
+        )
+        if self.overlap == 1:
+            _work(stage, queue)
+        else:
+            _work_in_threads(stage, queue, self.overlap)
         return queue.report(lost_workers=0, seconds=time.perf_counter() - begun)
+
+
+def _work(stage: Stage, queue: UnitQueue) -> None:
+    """Work until every unit is settled."""
+    while queue.unsettled:
+        unit = queue.take()
+        if unit is None:
+            # Another thread or another driver has what is left, and may fail to complete it.
+            time.sleep(_RETRY_SECONDS)
+        else:
+            queue.settle(unit, run_unit(stage, unit))
+
+
+def _work_in_threads(stage: Stage, queue: UnitQueue, threads: int) -> None:
+    """Do the same in threads; an interrupt ends them at the next step of their units."""
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="units")
+    try:
+        for work in [pool.submit(_work, stage, queue) for _ in range(threads)]:
+            work.result()
+    except BaseException:
+        PULSE.stopping = True
+        raise
+    finally:
+        pool.shutdown()
+        PULSE.stopping = False

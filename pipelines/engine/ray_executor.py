@@ -21,12 +21,22 @@ import ray
 from ray.exceptions import RayError, RayTaskError
 
 from pipelines.engine.executor import MAX_ATTEMPTS, MAX_LOSSES, one_line, run_unit
+from pipelines.engine.pulse import PULSE
 from pipelines.engine.unit_queue import UnitQueue
-from pipelines.engine.work import Failure, Listener, RunReport, Stage, UnitReport, WorkUnit
+from pipelines.engine.work import (
+    Failure,
+    Leases,
+    Listener,
+    RunReport,
+    Stage,
+    UnitReport,
+    WorkUnit,
+)
 
 _OBJECT_STORE_BYTES = 80 << 20
 """Only units and reports pass through it; the actor that computes a shard writes it."""
 _POLL_SECONDS = 0.5
+_WATCH_SECONDS = 10.0
 
 _LOCAL_TOKEN = secrets.token_hex(32)
 """One for all runtimes of this process, because Ray reads its token only once."""
@@ -34,7 +44,7 @@ _LOCAL_TOKEN = secrets.token_hex(32)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RayExecutor:
-    """Runs units in ``workers`` actors, one unit at a time in each.
+    """Runs units in ``workers`` actors.
 
     With an ``address`` (or RAY_ADDRESS) they run on that cluster, which must have this project
     installed and see the same root; otherwise on a runtime of this machine that ends with the run.
@@ -45,14 +55,29 @@ class RayExecutor:
     gpus_per_worker: float = 0
     """A fraction puts several workers on one GPU."""
     address: str | None = None
+    overlap: int = 1
+    """Units at a time in each actor; see ``LocalExecutor.overlap``. A death loses all of them."""
+    stall_seconds: float | None = None
+    """An actor that finishes no step for so long, be it of loading or computing, is replaced.
+    None: never; only for stages whose steps are counted (``engine.pulse``)."""
     max_attempts: int = MAX_ATTEMPTS
     max_losses: int = MAX_LOSSES
 
-    def run(self, stage: Stage, units: list[WorkUnit], listener: Listener) -> RunReport:
+    def run(
+        self,
+        stage: Stage,
+        units: list[WorkUnit],
+        listener: Listener,
+        leases: Leases | None = None,
+    ) -> RunReport:
         """See ``Executor.run``."""
         begun = time.perf_counter()
         queue = UnitQueue(
-            units, listener, max_attempts=self.max_attempts, max_losses=self.max_losses
+            units,
+            listener,
+            max_attempts=self.max_attempts,
+            max_losses=self.max_losses,
+            leases=leases,
         )
         lost = 0
         if units:
@@ -107,25 +132,40 @@ class _Worker:
     def ready(self) -> None:
         """Return once the actor has a place to run."""
 
+    def steps(self) -> int:
+        """Return how many steps this process has finished."""
+        return PULSE.steps
+
     def run(self, unit: WorkUnit) -> UnitReport | Failure:
         return run_unit(self._stage, unit)
 
 
-@dataclass(frozen=True, slots=True)
-class _Call:
-    """What an actor does now: a unit, or (None) starting."""
+@dataclass(slots=True, eq=False)
+class _Actor:
+    """What the driver knows of an actor."""
 
-    actor: Any
-    unit: WorkUnit | None
+    handle: Any
+    calls: dict[Any, WorkUnit | None]
+    """What it does now: units, or (None) starting."""
+    asking: Any = None
+    """The question for its steps that it has not answered yet."""
+    steps: int = -1
+    steps_before: int = -1
+    silent: float = 0.0
+    """Seconds without a new step."""
+    spoiled: bool = False
+
+    @property
+    def starting(self) -> bool:
+        return None in self.calls.values()
 
 
 class _Pool:
-    """The actors of one run. Each has one call in flight, so that a loss costs one unit."""
+    """The actors of one run: starts, feeds, watches and replaces them."""
 
     def __init__(self, executor: RayExecutor, stage: Stage, queue: UnitQueue) -> None:
         self.lost = 0
-        self._queue, self._workers = queue, executor.workers
-        self._max_failed_starts = executor.max_losses
+        self._executor, self._queue = executor, queue
         self._failed_starts = 0
         self._stage = ray.put(stage)
         self._actor_class = ray.remote(
@@ -133,79 +173,144 @@ class _Pool:
             num_gpus=executor.gpus_per_worker,
             max_restarts=0,
             max_task_retries=0,
+            # One more, to answer while all others work.
+            max_concurrency=executor.overlap + 1,
         )(_Worker)
-        self._calls: dict[Any, _Call] = {}
+        self._actors: list[_Actor] = []
+        self._watched = time.monotonic()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for call in self._calls.values():
-            _kill(call.actor)
+        for actor in self._actors:
+            _kill(actor.handle)
 
     def drain(self) -> None:
         """Work until every unit is settled."""
         while self._queue.unsettled:
-            # A new actor gets no unit before it runs: where resources are short, it may wait
-            # until another is done, and the unit would wait with it.
-            while len(self._calls) < min(self._workers, self._queue.unsettled):
-                actor = self._actor_class.remote(self._stage)
-                self._calls[actor.ready.remote()] = _Call(actor, None)
-            done, _ = ray.wait(list(self._calls), num_returns=1, timeout=_POLL_SECONDS)
+            self._start_actors()
+            self._feed_actors()
+            calls = {call: actor for actor in self._actors for call in actor.calls}
+            asked = {actor.asking: actor for actor in self._actors if actor.asking is not None}
+            if not calls:
+                # Others have what is left.
+                time.sleep(_POLL_SECONDS)
+                continue
+            done, _ = ray.wait([*calls, *asked], num_returns=1, timeout=_POLL_SECONDS)
             for reference in done:
-                self._settle(reference, self._calls.pop(reference))
+                if reference in asked:
+                    self._hear(asked[reference], reference)
+                else:
+                    self._settle(calls[reference], reference)
+            self._watch()
 
-    def _settle(self, reference: Any, call: _Call) -> None:  # noqa: ANN401  ray has no types
+    def _start_actors(self) -> None:
+        """Start as many as there is work for."""
+        working = sum(bool(actor.calls) and not actor.starting for actor in self._actors)
+        wanted = min(self._executor.workers, working + self._queue.waiting)
+        while len(self._actors) < wanted:
+            handle = self._actor_class.remote(self._stage)
+            # It gets no unit before it runs: where resources are short, it may wait until another
+            # is done, and the unit would wait with it.
+            self._actors.append(_Actor(handle, {handle.ready.remote(): None}))
+
+    def _feed_actors(self) -> None:
+        for actor in list(self._actors):
+            while not actor.spoiled and not actor.starting and self._has_room(actor):
+                # A unit that has cost a process runs alone: it must not take another along.
+                unit = self._queue.take(proven=bool(actor.calls))
+                if unit is None:
+                    break
+                actor.calls[actor.handle.run.remote(unit)] = unit
+            if not actor.calls and (actor.spoiled or not self._queue.waiting):
+                self._end(actor)
+
+    def _has_room(self, actor: _Actor) -> bool:
+        if not actor.calls:
+            return True
+        hungry = sum(not other.calls or other.starting for other in self._actors)
+        alone = any(self._queue.lost_before(unit) for unit in actor.calls.values() if unit)
+        return (
+            len(actor.calls) < self._executor.overlap and not alone and self._queue.waiting > hungry
+        )
+
+    def _settle(self, actor: _Actor, reference: Any) -> None:  # noqa: ANN401  ray has no types
+        unit = actor.calls[reference]
         try:
             outcome = ray.get(reference)
         except RayTaskError as error:
-            outcome = _escaped(call, error)
+            outcome = _escaped(unit, error)
         except RayError as error:
-            self._replace(call, error)
+            self._replace(actor, one_line(error))
             return
-        if call.unit is None:
+        del actor.calls[reference]
+        actor.silent = 0.0
+        if unit is None:
             self._failed_starts = 0
         else:
-            self._queue.settle(call.unit, outcome)
-        self._feed(call.actor, outcome)
+            self._queue.settle(unit, outcome)
+        # After an unforeseen error the next attempt gets a fresh process: what failed may be the
+        # process itself, as a CUDA context is after an illegal access.
+        actor.spoiled |= isinstance(outcome, Failure) and outcome.kind == "code"
 
-    def _feed(self, actor: Any, outcome: UnitReport | Failure | None) -> None:  # noqa: ANN401
-        """Give the actor its next unit, or end it.
-
-        After an unforeseen error the next attempt gets a fresh process: what failed may be the
-        process itself, as a CUDA context is after an illegal access.
-        """
-        spoiled = isinstance(outcome, Failure) and outcome.kind == "code"
-        unit = None if spoiled else self._queue.take()
-        if unit is None:
-            _kill(actor)
-        else:
-            self._calls[actor.run.remote(unit)] = _Call(actor, unit)
-
-    def _replace(self, call: _Call, error: RayError) -> None:
+    def _replace(self, actor: _Actor, error: str) -> None:
         """Count a loss. An actor that is merely unreachable may still run: end it."""
-        _kill(call.actor)
-        if call.unit is not None:
+        self._end(actor)
+        units = [unit for unit in actor.calls.values() if unit is not None]
+        for unit in units:
+            self._queue.lose(unit, error)
+        if units:
             self.lost += 1
-            self._queue.lose(call.unit, one_line(error))
             return
         self._failed_starts += 1
-        working = any(call.unit is not None for call in self._calls.values())
+        working = any(other.calls and not other.starting for other in self._actors)
         # One bad node must not end what others can do.
-        if self._failed_starts >= self._max_failed_starts and not working:
-            self._queue.abandon(f"no worker can be started: {one_line(error)}")
+        if self._failed_starts >= self._executor.max_losses and not working:
+            self._queue.abandon(f"no worker can be started: {error}")
+
+    def _end(self, actor: _Actor) -> None:
+        self._actors.remove(actor)
+        _kill(actor.handle)
+
+    def _watch(self) -> None:
+        """Ask every busy actor for its steps, and replace those that have made none for long."""
+        limit = self._executor.stall_seconds
+        if limit is None:
+            return
+        interval = min(limit / 4, _WATCH_SECONDS)
+        # No more than two intervals: if this process itself was stopped, nobody else is to blame.
+        passed = min(time.monotonic() - self._watched, 2 * interval)
+        if passed < interval:
+            return
+        self._watched = time.monotonic()
+        for actor in list(self._actors):
+            if not actor.calls or actor.starting:
+                continue
+            actor.silent = 0.0 if actor.steps != actor.steps_before else actor.silent + passed
+            actor.steps_before = actor.steps
+            if actor.silent >= limit:
+                self._replace(actor, f"no step in {actor.silent:.0f} s: the process hangs")
+            elif actor.asking is None:
+                actor.asking = actor.handle.steps.remote()
+
+    def _hear(self, actor: _Actor, reference: Any) -> None:  # noqa: ANN401
+        actor.asking = None
+        # A lost actor is found by its units.
+        with contextlib.suppress(RayError):
+            actor.steps = ray.get(reference)
 
 
-def _escaped(call: _Call, error: RayTaskError) -> Failure | None:
+def _escaped(unit: WorkUnit | None, error: RayTaskError) -> Failure | None:
     """Return the failure of what ``run_unit`` does not catch, such as an unreadable argument."""
-    if call.unit is None:
+    if unit is None:
         return None
-    return Failure(unit=call.unit, kind="code", error=one_line(error.cause), trace=str(error))
+    return Failure(unit=unit, kind="code", error=one_line(error.cause), trace=str(error))
 
 
-def _kill(actor: Any) -> None:  # noqa: ANN401
+def _kill(handle: Any) -> None:  # noqa: ANN401
     with contextlib.suppress(RayError):
-        ray.kill(actor)
+        ray.kill(handle)
 
 
 @contextlib.contextmanager

@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
+import threading
 from collections import Counter, deque
 
-from pipelines.engine.work import Failure, FailureKind, Listener, RunReport, UnitReport, WorkUnit
+from pipelines.engine.work import (
+    Failure,
+    FailureKind,
+    Leases,
+    Listener,
+    RunReport,
+    UnitReport,
+    WorkUnit,
+)
 
 
 class UnitQueue:
     """Gives each unit out until it is settled; a unit is out at most once at any time.
 
     Losing a process says little about the unit that it ran: one node that dies can cost two
-    attempts. So losses and failures have budgets of their own.
+    attempts. So losses and failures have budgets of their own. Safe to use from several threads.
 
     Parameters
     ----------
+    leases
+        Asked before a unit is given out; one that another driver works on waits until it is free.
     max_attempts
         How often a unit may raise before it is given up.
     max_losses
@@ -22,9 +33,18 @@ class UnitQueue:
     """
 
     def __init__(
-        self, units: list[WorkUnit], listener: Listener, *, max_attempts: int, max_losses: int
+        self,
+        units: list[WorkUnit],
+        listener: Listener,
+        *,
+        max_attempts: int,
+        max_losses: int,
+        leases: Leases | None = None,
     ) -> None:
         self._waiting, self._out = deque(units), set[WorkUnit]()
+        self._leases = leases
+        self._lock = threading.RLock()
+        self._ended = False
         self._attempts, self._losses = Counter[WorkUnit](), Counter[WorkUnit]()
         self._reports: list[UnitReport] = []
         self._failures: list[Failure] = []
@@ -36,17 +56,41 @@ class UnitQueue:
         """Units that wait or are out; 0 ends the run."""
         return len(self._waiting) + len(self._out)
 
-    def take(self) -> WorkUnit | None:
-        """Return the next unit, or None when none waits now."""
-        if not self._waiting:
+    @property
+    def waiting(self) -> int:
+        """Units that wait."""
+        return len(self._waiting)
+
+    def take(self, *, proven: bool = False) -> WorkUnit | None:
+        """Return the next unit, or None when there is none to be had now.
+
+        Parameters
+        ----------
+        proven
+            Only a unit that has cost no process yet: it may share one with others.
+        """
+        with self._lock:
+            for _ in range(len(self._waiting)):
+                unit = self._waiting.popleft()
+                if (proven and self._losses[unit]) or not self._acquire(unit):
+                    self._waiting.append(unit)
+                    continue
+                self._out.add(unit)
+                return unit
             return None
-        unit = self._waiting.popleft()
-        self._out.add(unit)
-        return unit
+
+    def lost_before(self, unit: WorkUnit) -> bool:
+        """Say whether a process was lost with this unit in it."""
+        return self._losses[unit] > 0
 
     def settle(self, unit: WorkUnit, outcome: UnitReport | Failure) -> None:
         """Record what became of a unit; one that raised waits again while it has attempts left."""
-        self._out.remove(unit)
+        with self._lock:
+            self._release(unit)
+            if not self._ended or isinstance(outcome, UnitReport):
+                self._settle(unit, outcome)
+
+    def _settle(self, unit: WorkUnit, outcome: UnitReport | Failure) -> None:
         if isinstance(outcome, UnitReport):
             self._reports.append(outcome)
             self._listener.unit_finished(outcome)
@@ -61,12 +105,13 @@ class UnitQueue:
 
     def lose(self, unit: WorkUnit, error: str) -> None:
         """Record that the process of a unit is gone; the unit waits again, up to the budget."""
-        self._out.remove(unit)
-        self._losses[unit] += 1
-        if self._losses[unit] < self._max_losses:
-            self._waiting.append(unit)
-        else:
-            self._give_up(unit, "infrastructure", error)
+        with self._lock:
+            self._release(unit)
+            self._losses[unit] += 1
+            if self._losses[unit] < self._max_losses:
+                self._waiting.append(unit)
+            else:
+                self._give_up(unit, "infrastructure", error)
 
     def abandon(self, error: str) -> None:
         """Give up all units that wait: no process can be started to run them."""
@@ -94,7 +139,17 @@ class UnitQueue:
         self._failures.append(failure)
         self._listener.unit_failed(failure)
 
+    def _acquire(self, unit: WorkUnit) -> bool:
+        return self._leases is None or self._leases.acquire(unit)
+
+    def _release(self, unit: WorkUnit) -> None:
+        self._out.discard(unit)
+        if self._leases is not None:
+            self._leases.release(unit)
+
     def _end(self) -> None:
         """Forget the rest: it would meet the same refusal, and the same command goes on later."""
+        self._ended = True
         self._waiting.clear()
-        self._out.clear()
+        for unit in tuple(self._out):
+            self._release(unit)

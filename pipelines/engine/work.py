@@ -35,7 +35,11 @@ class UnitReport(msgspec.Struct, frozen=True, kw_only=True):
     bytes: int = 0
     """Bytes of published files."""
     seconds: dict[str, float] = {}
-    """Busy time by step, for example decode, forward, write; and ``wall``."""
+    """Busy time by step, for example decode, forward, write; waiting, as ``wait_decode``; ``wall``.
+
+    ``turn`` is the time in which the unit had the device, ``gap`` the time before it in which no
+    unit had.
+    """
 
 
 class Failure(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,6 +74,11 @@ class RunReport(msgspec.Struct, frozen=True, kw_only=True):
     def skipped(self) -> int:
         """Units that were complete before."""
         return sum(report.status == "skipped" for report in self.reports)
+
+    @property
+    def device_busy(self) -> float:
+        """Share of the time from the first to the last forward pass in which devices computed."""
+        return self.total("forward") / max(self.total("turn") + self.total("gap"), 1e-9)
 
     def total(self, step: str) -> float:
         """Return the busy seconds of one step, over all units and workers."""
@@ -108,6 +117,21 @@ class Listener(Protocol):
         ...
 
 
+class Leases(Protocol):
+    """Who works on what, where several drivers share one root.
+
+    A lease saves work, no more: two drivers that do the same unit at once end with the same shard.
+    """
+
+    def acquire(self, unit: WorkUnit) -> bool:
+        """Reserve a unit for this driver, or return False: another that is alive has it."""
+        ...
+
+    def release(self, unit: WorkUnit) -> None:
+        """Give the unit free, complete or not."""
+        ...
+
+
 class Executor(Protocol):
     """Runs units through a stage."""
 
@@ -115,6 +139,12 @@ class Executor(Protocol):
         """Keep what runs need (a Ray runtime) for all runs of the block; each can do without."""
         ...
 
-    def run(self, stage: Stage, units: list[WorkUnit], listener: Listener) -> RunReport:
+    def run(
+        self,
+        stage: Stage,
+        units: list[WorkUnit],
+        listener: Listener,
+        leases: Leases | None = None,
+    ) -> RunReport:
         """Complete all units that can be completed; never raises for a unit that fails."""
         ...

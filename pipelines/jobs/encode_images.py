@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 
@@ -14,7 +15,7 @@ from pipelines.jobs.unit_writer import UnitWriter
 from pipelines.media.images import decode_image
 from pipelines.media.preprocess import resize_to_square
 from pipelines.store.splits import Split, StoredSample
-from pipelines.teachers.base import Features, Teacher
+from pipelines.teachers.base import DeviceFeatures, Teacher
 from schemas.errors import DataError
 
 
@@ -73,8 +74,8 @@ class ImageEncoder:
             if sample.quarantine is not None:
                 writer.leave_out("sample", [sample.row], sample.quarantine)
 
-        def call(batch: Sequence[torch.Tensor]) -> Features:
-            return teacher.encode_images(torch.stack(list(batch)))
+        def call(batch: Sequence[torch.Tensor]) -> DeviceFeatures:
+            return teacher.encode_on_device(writer.device.upload(batch))
 
         forward = Forward(call, "sample", writer)
         sound = [sample for sample in samples if sample.quarantine is None]
@@ -87,7 +88,7 @@ class ImageEncoder:
         """Yield rows and images of full batches, then of a last one; quarantine what is damaged."""
         rows: list[int] = []
         batch: list[torch.Tensor] = []
-        for sample, image in zip(samples, self.read_ahead(images, samples), strict=True):
+        for sample, image in zip(samples, self.read_ahead(images, samples, writer), strict=True):
             if isinstance(image, str):
                 writer.quarantine("sample", [sample.row], image)
                 continue
@@ -100,7 +101,13 @@ class ImageEncoder:
             yield rows, batch
 
     def read_ahead(
-        self, images: ShardImages, samples: Iterable[StoredSample]
+        self, images: ShardImages, samples: Iterable[StoredSample], writer: UnitWriter
     ) -> Iterator[torch.Tensor | str]:
         """Yield each image or the reason why there is none; two batches ahead of their use."""
-        return prefetch(images.try_read, samples, threads=self.decode_threads, ahead=2 * self.batch)
+        return prefetch(
+            images.try_read,
+            samples,
+            threads=self.decode_threads,
+            ahead=2 * self.batch,
+            waiting=partial(writer.waiting, "decode"),
+        )

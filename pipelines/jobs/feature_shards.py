@@ -12,20 +12,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from pipelines.jobs.stored_rows import Range, StoredRow, stored_range
 from pipelines.store import layout
 from pipelines.store.arrays import FeatureArray, StagedShard, as_bytes
 from pipelines.store.commits import hash_file, is_committed, write_commit
 from pipelines.store.shard_file import ShardReader
 from pipelines.store.tables import encode_table, read_table, table_record
-from schemas.codec import get_codec
 from schemas.errors import DataError, IntegrityError
 from schemas.manifests import CommitRecord, FileRecord
 from schemas.tables import FEATURE_ROWS
-
-Range = tuple[float, float]
-"""Smallest and largest stored value of a row."""
 
 _NO_NAME: dict[str, Any] = dict.fromkeys(FEATURE_ROWS.names)
 
@@ -54,16 +50,36 @@ class FeatureShard:
         self._shard, self._target, self._names = shard, target, names
         self._ranges: dict[int, Range] = {}
         self._reasons: dict[int, str] = {}
+        self._adopted: FileRecord | None = None
 
     @property
     def missing(self) -> set[int]:
         """Rows that are neither written nor quarantined."""
         return set(range(self.rows)) - self._ranges.keys() - self._reasons.keys()
 
-    def write(self, row: int, stored: npt.NDArray[Any]) -> None:
-        """Append a row in its stored form (``FeatureArray.encode``)."""
-        self._target.writer.write(row, as_bytes(stored))
-        self._ranges[row] = stored_range(self.array, stored)
+    def adopt(self) -> None:
+        """Take over the data file that an earlier attempt has published, if there is one.
+
+        What it holds needs no computing. A row that it lacks is asked for all the same: whether it
+        can be computed decides the reason under which it is left out.
+        """
+        key = self.array.shard_key(self._shard)
+        if self.array.store.size(key) is None:
+            return
+        try:
+            self._adopted, found = self._adopt_data()
+        except IntegrityError as damage:
+            self._discard(key, damage)
+        else:
+            self._ranges = dict(found)
+
+    def write(self, row: int, found: StoredRow) -> None:
+        """Append a row."""
+        if self._adopted is not None:
+            self._reasons.setdefault(row, LEFT_OUT)
+            return
+        self._target.writer.write(row, as_bytes(found.stored))
+        self._ranges[row] = found.range
 
     def quarantine(self, row: int, reason: str) -> None:
         """Leave a row out, with the reason ``kind: detail``."""
@@ -95,6 +111,8 @@ class FeatureShard:
         return record
 
     def _publish_data(self) -> tuple[FileRecord, Mapping[int, Range]]:
+        if self._adopted is not None:
+            return self._adopted, self._ranges
         record = self._target.writer.finish()
         while not self._target.staged.publish():
             try:
@@ -150,12 +168,6 @@ class FeatureShard:
                 fix="Remove the file and its commit record, then run the same command again.",
             ) from damage
         self.array.store.delete(key)
-
-
-def stored_range(array: FeatureArray, stored: npt.NDArray[Any]) -> Range:
-    """Return smallest and largest value of a row as it is stored; zero has no sign."""
-    values = get_codec(array.feature.codec).decode(stored)
-    return float(values.min()) + 0.0, float(values.max()) + 0.0
 
 
 def _facts(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ import torch
 
 from pipelines.engine.work import UnitReport, WorkUnit
 from pipelines.jobs.finish_split import Budget
+from pipelines.jobs.turn import Turn
 from pipelines.jobs.unit_writer import UnitWriter, open_unit
 from pipelines.store.arrays import FeatureArray
 from pipelines.store.commits import is_committed
@@ -47,6 +49,8 @@ class FeatureStage:
     load: Callable[[], Teacher]
     """Returns the teacher, loaded once per process; see ``teacher_loader``."""
     budget: Budget = field(default_factory=Budget)
+    turn: Turn = field(default_factory=Turn, repr=False, compare=False)
+    """Of this process: its units overlap, and one at a time computes."""
 
     @property
     def units(self) -> list[WorkUnit]:
@@ -65,8 +69,11 @@ class FeatureStage:
         """See ``Stage.run``."""
         teacher = self._teacher()
         begun = time.perf_counter()
-        with open_unit(self.split, self.arrays, unit.shard, self.budget) as writer:
+        with open_unit(
+            self.split, self.arrays, unit.shard, self.budget, teacher.device, self.turn
+        ) as writer:
             self.encoder.encode(teacher, self.split, unit.shard, writer)
+            writer.leave_turn()
             commits = writer.publish(self.split, unit.shard)
         return UnitReport(
             unit=unit,
@@ -91,6 +98,15 @@ def teacher_loader(name: str, options: TeacherOptions) -> Callable[[], Teacher]:
     return functools.partial(_loaded, name, options)
 
 
-@functools.lru_cache(maxsize=1)
+_loading = threading.Lock()
+"""Units that overlap ask for the teacher at once; it is loaded once."""
+
+
 def _loaded(name: str, options: TeacherOptions) -> Teacher:
+    with _loading:
+        return _load_once(name, options)
+
+
+@functools.lru_cache(maxsize=1)
+def _load_once(name: str, options: TeacherOptions) -> Teacher:
     return load_teacher(name, options)

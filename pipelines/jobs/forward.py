@@ -8,7 +8,7 @@ from typing import Generic, TypeVar
 import torch
 
 from pipelines.jobs.unit_writer import UnitWriter
-from pipelines.teachers.base import Features
+from pipelines.teachers.base import DeviceFeatures, Features
 from schemas.features import RowKind
 
 Item = TypeVar("Item")
@@ -32,7 +32,10 @@ class Forward(Generic[Item]):
     """
 
     def __init__(
-        self, call: Callable[[Sequence[Item]], Features], kind: RowKind, writer: UnitWriter
+        self,
+        call: Callable[[Sequence[Item]], Features | DeviceFeatures],
+        kind: RowKind,
+        writer: UnitWriter,
     ) -> None:
         self._call, self._kind, self._writer = call, kind, writer
         self._limit: int | None = None
@@ -47,7 +50,7 @@ class Forward(Generic[Item]):
         self, rows: Sequence[int], items: Sequence[Item], *, again: bool = False
     ) -> None:
         try:
-            with self._writer.busy.measure("forward"):
+            with self._writer.forward():
                 features = self._call(items)
         except torch.AcceleratorError:
             # The device's context is lost: no item can be blamed, and none will succeed.

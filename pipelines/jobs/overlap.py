@@ -11,6 +11,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import ParamSpec, Self
 
+from pipelines.engine.pulse import PULSE
+
 Arguments = ParamSpec("Arguments")
 
 
@@ -58,7 +60,7 @@ class Background:
 
 
 class BusyTime:
-    """Sums the seconds that threads spend in named steps."""
+    """Sums the seconds that threads spend in named steps; each that ends is a sign of life."""
 
     def __init__(self) -> None:
         self._seconds: defaultdict[str, float] = defaultdict(float)
@@ -71,9 +73,13 @@ class BusyTime:
         try:
             yield
         finally:
-            spent = time.perf_counter() - begun
-            with self._lock:
-                self._seconds[step] += spent
+            self.add(step, time.perf_counter() - begun)
+
+    def add(self, step: str, seconds: float) -> None:
+        """Count seconds that were measured elsewhere."""
+        with self._lock:
+            self._seconds[step] += seconds
+        PULSE.beat()
 
     @property
     def seconds(self) -> dict[str, float]:

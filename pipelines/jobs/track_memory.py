@@ -102,7 +102,7 @@ def _stacked(objects: Sequence[TrackedObject]) -> Features:
 def _timed(tracked: Iterator[TrackedFrame], writer: UnitWriter) -> Iterator[TrackedFrame]:
     """Count the time of the tracker, which includes its waiting for frames."""
     while True:
-        with writer.busy.measure("forward"):
+        with writer.forward():
             frame = next(tracked, None)
         if frame is None:
             return

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+import numpy.typing as npt
+import torch
+
+from pipelines.jobs.device import Arriving, Device, Span
 from pipelines.jobs.feature_shards import FeatureShard
 from pipelines.jobs.finish_split import Budget
 from pipelines.jobs.overlap import Background, BusyTime
+from pipelines.jobs.stored_rows import Values, device_type, store_row
+from pipelines.jobs.turn import Turn
 from pipelines.store.arrays import FeatureArray
 from pipelines.store.commits import is_committed, read_commit
 from pipelines.store.layout import annotations_key, split_folder
 from pipelines.store.rows import expected_rows
 from pipelines.store.splits import Split
-from pipelines.teachers.base import Features
+from pipelines.teachers.base import DeviceFeatures, Features
 from schemas.errors import BudgetError, DataError, IntegrityError
 from schemas.features import RowKind
 from schemas.manifests import CommitRecord, FileRecord
@@ -23,15 +30,24 @@ from schemas.manifests import CommitRecord, FileRecord
 class UnitWriter:
     """Takes features and reasons from an encoder; ``publish`` makes all of it visible.
 
-    Rows are numbers in the shard. One writer thread keeps at most two batches waiting.
+    Rows are numbers in the shard. One writer thread keeps at most two batches waiting. Only a unit
+    that has the turn computes; it takes it for its first forward pass.
     """
 
     def __init__(
-        self, shards: Sequence[FeatureShard], budget: Budget, background: Background
+        self,
+        shards: Sequence[FeatureShard],
+        budget: Budget,
+        background: Background,
+        device: torch.device,
+        turn: Turn,
     ) -> None:
         self.busy = BusyTime()
+        self.device = Device(device, self.busy.add)
         self._shards, self._budget, self._background = shards, budget, background
         self._failed: dict[RowKind, dict[int, str]] = {}
+        self._turn = turn
+        self._turn_begun: float | None = None
 
     def missing(self, kind: RowKind) -> list[int]:
         """Return the rows that some array of the kind still lacks; none when there is no array."""
@@ -44,12 +60,44 @@ class UnitWriter:
         shards = self._of_kind(kind)
         return max((shard.array.record.rows_per_shard for shard in shards), default=0)
 
-    def put(self, rows: Sequence[int], features: Features) -> None:
+    @contextlib.contextmanager
+    def forward(self) -> Iterator[None]:
+        """Count the block as a forward pass, in this unit's turn."""
+        if self._turn_begun is None:
+            with self.busy.measure("wait_turn"):
+                gap = self._turn.take()
+            self.busy.add("gap", gap)
+            self._turn_begun = time.perf_counter()
+        with self.device.forward():
+            yield
+
+    def leave_turn(self) -> None:
+        """Let the next unit compute; what is left to do here needs no device."""
+        if self._turn_begun is not None:
+            self.busy.add("turn", time.perf_counter() - self._turn_begun)
+            self._turn_begun = None
+            self._turn.leave()
+
+    @contextlib.contextmanager
+    def waiting(self, step: str) -> Iterator[None]:
+        """Count the block as waiting for ``step``, when the device waits with it."""
+        begun = time.perf_counter()
+        yield
+        if self._turn_begun is not None:
+            self.busy.add(f"wait_{step}", time.perf_counter() - begun)
+
+    def put(self, rows: Sequence[int], features: Features | DeviceFeatures) -> None:
         """Write ``features[name][i]`` as row ``rows[i]``; quarantine what cannot be stored.
 
-        The arrays must not change afterwards: they are written later.
+        The values must not change afterwards: they are written later.
         """
-        self._background.submit(self._write, list(rows), features)
+        batches = [
+            (shard, self._leave_device(shard.array, features[shard.array.feature.name]))
+            for shard in self._shards
+            if shard.array.feature.name in features
+        ]
+        with self.waiting("write"):
+            self._background.submit(self._write, list(rows), batches, self.device.take_spans())
 
     def leave_out(self, kind: RowKind, rows: Iterable[int], reason: str) -> None:
         """Record rows that an earlier step or another row made impossible."""
@@ -88,22 +136,35 @@ class UnitWriter:
     def _of_kind(self, kind: RowKind) -> Iterator[FeatureShard]:
         return (shard for shard in self._shards if shard.array.feature.rows == kind)
 
-    def _write(self, rows: list[int], features: Features) -> None:
-        for shard in self._shards:
-            values = features.get(shard.array.feature.name)
-            if values is None:
-                continue
+    def _leave_device(self, array: FeatureArray, values: Values) -> Arriving | npt.NDArray[Any]:
+        if isinstance(values, torch.Tensor):
+            return self.device.download(values, device_type(array))
+        return values
+
+    def _write(
+        self,
+        rows: list[int],
+        batches: Sequence[tuple[FeatureShard, Arriving | npt.NDArray[Any]]],
+        spans: Sequence[Span],
+    ) -> None:
+        for shard, batch in batches:
+            values = batch.wait() if isinstance(batch, Arriving) else batch
             for row, value in zip(rows, values, strict=True):
-                try:
-                    with self.busy.measure("encode"):
-                        stored = shard.array.encode(value, f"row {row}")
-                except DataError as error:
-                    reason = f"unstorable: {error}"
-                    shard.quarantine(row, reason)
-                    self._count(shard.array.feature.rows, [row], reason)
-                else:
-                    with self.busy.measure("write"):
-                        shard.write(row, stored)
+                self._write_row(shard, row, value)
+        for span in spans:
+            span.end()
+
+    def _write_row(self, shard: FeatureShard, row: int, value: Values) -> None:
+        try:
+            with self.busy.measure("encode"):
+                stored = store_row(shard.array, value, f"row {row}")
+        except DataError as error:
+            reason = f"unstorable: {error}"
+            shard.quarantine(row, reason)
+            self._count(shard.array.feature.rows, [row], reason)
+        else:
+            with self.busy.measure("write"):
+                shard.write(row, stored)
 
     def _count(self, kind: RowKind, numbers: Iterable[int], reason: str) -> None:
         failed = self._failed.setdefault(kind, {})
@@ -122,9 +183,17 @@ class UnitWriter:
 
 @contextlib.contextmanager
 def open_unit(
-    split: Split, arrays: Iterable[FeatureArray], shard: int, budget: Budget
+    split: Split,
+    arrays: Iterable[FeatureArray],
+    shard: int,
+    budget: Budget,
+    device: torch.device,
+    turn: Turn,
 ) -> Iterator[UnitWriter]:
     """Open the shards of those arrays that are not complete; nothing is visible before ``publish``.
+
+    A data file that an attempt left without its commit record is adopted at once: of it, only the
+    rows that it lacks are computed.
 
     Raises
     ------
@@ -142,10 +211,16 @@ def open_unit(
             kind = array.feature.rows
             if kind not in names:
                 names[kind] = expected_rows(split, array.record, shard)
-            shards.append(FeatureShard(array, shard, target, names[kind]))
+            output = FeatureShard(array, shard, target, names[kind])
+            output.adopt()
+            shards.append(output)
         # Entered last, ended first: its thread must be done before the files close.
         background = stack.enter_context(Background())
-        yield UnitWriter(shards, budget, background)
+        writer = UnitWriter(shards, budget, background, device, turn)
+        try:
+            yield writer
+        finally:
+            writer.leave_turn()
 
 
 def allowed_rows(budget: Budget, rows: int) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,6 +28,8 @@ class MarkStage:
     refuse: frozenset[int] = frozenset()
     die_once: frozenset[int] = frozenset()
     die_always: frozenset[int] = frozenset()
+    hang_once: frozenset[int] = frozenset()
+    stop_once: frozenset[int] = frozenset()
     seconds: float = 0.0
     name: str = field(default="mark")
 
@@ -57,6 +60,10 @@ class MarkStage:
     def _misbehave(self, shard: int, attempt: int) -> None:
         if shard in self.die_always or (shard in self.die_once and attempt == 0):
             os.kill(os.getpid(), signal.SIGKILL)
+        if shard in self.stop_once and attempt == 0:
+            os.kill(os.getpid(), signal.SIGSTOP)
+        if shard in self.hang_once and attempt == 0:
+            threading.Event().wait()
         if shard in self.raise_always or (shard in self.raise_once and attempt == 0):
             raise RuntimeError(f"unit {shard}\nattempt {attempt}")
         if shard in self.bad_data:

@@ -50,6 +50,39 @@ def test_a_unit_that_kills_its_worker_is_given_up(tmp_path: Path) -> None:
     assert report.lost_workers == 2
 
 
+def test_overlapping_units_share_a_process_and_its_death(tmp_path: Path) -> None:
+    stage, heard = MarkStage(tmp_path, die_once=frozenset({1}), seconds=0.3), Heard()
+    report = RayExecutor(workers=1, cpus_per_worker=0.5, overlap=2).run(stage, make_units(5), heard)
+    assert (report.done, report.failures, report.lost_workers) == (5, (), 1)
+    assert heard.shards == [0, 1, 2, 3, 4]
+    assert len(set(stage.pids())) == 2
+
+
+def test_a_deadly_unit_takes_no_other_along_for_good(tmp_path: Path) -> None:
+    stage, heard = MarkStage(tmp_path, die_always=frozenset({0}), seconds=0.1), Heard()
+    report = RayExecutor(workers=1, cpus_per_worker=0.5, overlap=2, max_losses=3).run(
+        stage, make_units(3), heard
+    )
+    assert stage.done() == {1, 2}
+    assert [(item.unit.shard, item.attempts) for item in report.failures] == [(0, 3)]
+
+
+@pytest.mark.parametrize("answers", [True, False])
+def test_an_actor_without_a_pulse_is_replaced(tmp_path: Path, answers: bool) -> None:
+    """A deadlock still answers and makes no step; a stopped process does not even answer."""
+    one, none = frozenset({1}), frozenset[int]()
+    stage = MarkStage(
+        tmp_path, hang_once=one if answers else none, stop_once=none if answers else one
+    )
+    heard = Heard()
+    report = RayExecutor(workers=1, cpus_per_worker=0.5, stall_seconds=4).run(
+        stage, make_units(3), heard
+    )
+    assert (report.done, report.failures, report.lost_workers) == (3, (), 1)
+    assert stage.attempts(1) == 2
+    wait_until_gone(set(stage.pids()))
+
+
 def test_a_retry_gets_a_fresh_process(tmp_path: Path) -> None:
     stage = MarkStage(tmp_path, raise_once=frozenset({0}))
     RayExecutor(workers=1, cpus_per_worker=0.5).run(stage, make_units(1), Heard())

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from pipelines.jobs.feature_shards import LEFT_OUT, FeatureShard
+from pipelines.jobs.stored_rows import store_row
 from pipelines.store import layout
 from pipelines.store.arrays import FeatureArray
 from pipelines.store.commits import hash_file
@@ -30,7 +31,7 @@ def publish(
         for row, value in values.items():
             item = np.full(array.feature.item_shape, value, np.float32)
             item.flat[0] = 0.0
-            shard.write(row, array.encode(item, "row"))
+            shard.write(row, store_row(array, item, "row"))
         for row, reason in (reasons or {}).items():
             shard.quarantine(row, reason)
         return shard.publish(())
