@@ -2,15 +2,19 @@
 
 ``python benchmarks/bench_download.py [--folder DIR] [--latency MS] [--rounds N] [--scale F]``
 
-The servers' answers wait ``--latency`` milliseconds, as a far server's would; 0 by default.
-Ours hashes every byte, waits until each file is durable and records it in the ledger; the others
-do none of these.
+Each table comes twice: from a server that answers at once, where only processors and disk count,
+and from one whose answers wait ``--latency`` milliseconds, as a far server's do.
+Ours hashes every byte, waits until each file is durable and records it in the ledger; the others do
+none of these. ``bare loop`` is a limit: one connection, read, sha256, write, in one Python thread,
+without sync, ledger or checks.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import hashlib
+import http.client
 import os
 import shutil
 import subprocess
@@ -31,41 +35,52 @@ from pipelines.jobs.download import DownloadJob
 _LARGE_BYTES = 2_000_000_000
 _SMALL_FILES, _SMALL_BYTES = 2000, 200_000
 _LARGE, _SMALL = "large.bin", "small"
+_FAR_SHARE = 4
 
 
 def main() -> None:
     options = _options()
+    ratios: dict[str, float] = {}
+    print(f"{machine()} · {options.rounds} rounds, medians")
     with tempfile.TemporaryDirectory(dir=options.folder) as name:
         folder = Path(name)
         small = _make_files(folder / "server", options.scale)
-        with _serving(folder / "server", options.latency) as base:
-            large = medians(interleave(_large_runs(base, folder), options.rounds))
-            many = medians(interleave(_small_runs(base, folder, small), options.rounds))
-    size = int(_LARGE_BYTES * options.scale)
-    print(f"{machine()} · latency {options.latency:g} ms · {options.rounds} rounds, medians\n")
-    print_table(
-        [f"one file of {size / 1e9:g} GB", "seconds", "MB/s"],
-        [[tool, f"{took:.2f}", f"{size / took / 1e6:.0f}"] for tool, took in large.items()],
-    )
+        size = int(_LARGE_BYTES * options.scale)
+        for latency in dict.fromkeys((0.0, options.latency)):
+            # One request at a time takes the latency each time: fewer files tell as much.
+            names = small[:: _FAR_SHARE if latency else 1]
+            with _serving(folder / "server", latency) as base:
+                large = medians(interleave(_large_runs(base, folder), options.rounds))
+                many = medians(interleave(_small_runs(base, folder, names), options.rounds))
+            where = f", answers after {latency:g} ms" if latency else ""
+            _print_runs(f"one file of {size / 1e9:g} GB{where}", large, size / 1e6, "MB/s")
+            _print_runs(f"{len(names)} files of 200 kB{where}", many, len(names), "files/s")
+            suffix = f"_{latency:g}ms" if latency else ""
+            ratios |= {f"{name}{suffix}": ratio for name, ratio in _ratios(large, many).items()}
+    print_ratios(ratios)
+
+
+def _print_runs(title: str, runs: dict[str, float], count: float, unit: str) -> None:
     print()
-    print_table(
-        [f"{len(small)} files of 200 kB", "seconds", "files/s"],
-        [[tool, f"{took:.2f}", f"{len(small) / took:.0f}"] for tool, took in many.items()],
-    )
-    print_ratios(
-        {
-            "large_vs_aria2": large["aria2c -x8"] / large["samdistill"],
-            "large_vs_wget": large["wget -c"] / large["samdistill"],
-            "small_vs_aria2": many["aria2c -x8 -j16"] / many["samdistill"],
-            "small_vs_wget": many["wget -c"] / many["samdistill"],
-        }
-    )
+    rows = [[tool, f"{took:.2f}", f"{count / took:.0f}"] for tool, took in runs.items()]
+    print_table([title, "seconds", unit], rows)
+
+
+def _ratios(large: dict[str, float], many: dict[str, float]) -> dict[str, float]:
+    return {
+        "large_vs_aria2": large["aria2c -x8"] / large["samdistill"],
+        "large_vs_wget": large["wget -c"] / large["samdistill"],
+        "large_vs_bare": large["bare loop"] / large["samdistill"],
+        "small_vs_aria2": many["aria2c -x8 -j16"] / many["samdistill"],
+        "small_vs_wget": many["wget -c"] / many["samdistill"],
+        "small_vs_bare": many["bare loop"] / many["samdistill"],
+    }
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--folder", type=Path, default=None)
-    parser.add_argument("--latency", type=float, default=0.0)
+    parser.add_argument("--latency", type=float, default=20.0)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--scale", type=float, default=1.0)
     return parser.parse_args()
@@ -105,8 +120,7 @@ def _large_runs(base: str, folder: Path) -> dict[str, Callable[[], float]]:
         "wget -c": ["wget", "-q", "-c", url],
         "curl": ["curl", "-sO", url],
     }
-    ours = partial(_ours, base, folder, [_LARGE])
-    return {"samdistill": ours} | _tools(commands, folder)
+    return _own(base, folder, [_LARGE]) | _tools(commands, folder)
 
 
 def _small_runs(base: str, folder: Path, names: list[str]) -> dict[str, Callable[[], float]]:
@@ -120,8 +134,31 @@ def _small_runs(base: str, folder: Path, names: list[str]) -> dict[str, Callable
         "wget -c": ["wget", "-q", "-c", "-i", str(listed)],
         "curl": ["curl", "-s", "-K", str(config)],
     }  # fmt: skip
-    ours = partial(_ours, base, folder, names)
-    return {"samdistill": ours} | _tools(commands, folder)
+    return _own(base, folder, names) | _tools(commands, folder)
+
+
+def _own(base: str, folder: Path, names: list[str]) -> dict[str, Callable[[], float]]:
+    return {
+        "samdistill": partial(_ours, base, folder, names),
+        "bare loop": partial(_bare, base, folder / "out", names),
+    }
+
+
+def _bare(base: str, out: Path, names: list[str]) -> float:
+    out.mkdir()
+    buffer = memoryview(bytearray(1 << 18))
+    began = time.perf_counter()
+    with contextlib.closing(http.client.HTTPConnection(base.removeprefix("http://"))) as server:
+        for name in names:
+            server.request("GET", f"/{name}")
+            answer, digest = server.getresponse(), hashlib.sha256()
+            with (out / Path(name).name).open("wb", buffering=0) as file:
+                while count := answer.readinto(buffer):
+                    digest.update(buffer[:count])
+                    file.write(buffer[:count])
+    took = time.perf_counter() - began
+    shutil.rmtree(out)
+    return took
 
 
 def _tools(commands: dict[str, list[str]], folder: Path) -> dict[str, Callable[[], float]]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import functools
+import re
 import ssl
 import threading
 from collections.abc import Mapping
+from urllib.parse import unquote
 from urllib.request import getproxies, proxy_bypass
 
 import certifi
@@ -37,6 +39,7 @@ class Connections:
 
     def __init__(self, policy: Policy) -> None:
         self._timeout = Timeout(connect=policy.connect_timeout, read=policy.read_timeout)
+        self._proxies = getproxies()
         self._managers: dict[str | None, PoolManager] = {}
         self._lock = threading.Lock()
 
@@ -53,12 +56,13 @@ class Connections:
         urllib3.exceptions.HTTPError
             No server answered, or it redirects without end.
         """
-        place = parse_url(url)
         # The bytes on disk must be the published ones, so nothing may be encoded on the way.
         sent = {"User-Agent": "samdistill", "Accept-Encoding": "identity", **headers}
-        if place.auth is not None:
-            sent |= make_headers(basic_auth=place.auth)
-        return self._manager(place.scheme or "", place.netloc or "").request(
+        scheme, _, rest = url.partition("://")
+        login, _, host = re.split("[/?#]", rest, maxsplit=1)[0].rpartition("@")
+        if login:
+            sent |= make_headers(basic_auth=unquote(login))
+        return self._manager(self._proxy(scheme, host)).urlopen(
             "GET",
             url,
             headers=sent,
@@ -68,18 +72,15 @@ class Connections:
             timeout=self._timeout,
         )
 
-    def _manager(self, scheme: str, host: str) -> PoolManager:
-        proxy = _proxy(scheme, host)
+    def _proxy(self, scheme: str, host: str) -> str | None:
+        chosen = self._proxies.get(scheme) or self._proxies.get("all")
+        return None if chosen is None or proxy_bypass(host) else chosen
+
+    def _manager(self, proxy: str | None) -> PoolManager:
         with self._lock:
             if proxy not in self._managers:
                 self._managers[proxy] = _open_manager(proxy)
             return self._managers[proxy]
-
-
-def _proxy(scheme: str, host: str) -> str | None:
-    proxies = getproxies()
-    chosen = proxies.get(scheme) or proxies.get("all")
-    return None if chosen is None or proxy_bypass(host) else chosen
 
 
 def _open_manager(proxy: str | None) -> PoolManager:

@@ -29,6 +29,9 @@ from downloaders.transport import (
 )
 from schemas.errors import DownloadError
 
+_LITTLE_BYTES = 1 << 20
+"""Not worth asking whether they fit; a full disk is noticed when they are written."""
+
 
 class ResumingFetcher:
     """See ``Fetcher``. Threads may share one; they then share its connections.
@@ -240,8 +243,9 @@ def _accepted(
             )
         part.restart(PartState(url=public_url(url), validator=body.validator, total=body.total))
         chunks = itertools.chain((head,), chunks)
-    if body.total is not None:
-        require_space(request.folder, body.total - part.size, request.file.name)
+    missing = 0 if body.total is None else body.total - part.size
+    if missing > _LITTLE_BYTES:
+        require_space(request.folder, missing, request.file.name)
     return chunks
 
 

@@ -71,15 +71,16 @@ class Ledger:
         return tuple(self._parse(line, number) for number, line in enumerate(lines, start=1))
 
     def latest(self) -> dict[str, LedgerEntry]:
-        """Return the newest entry of each name. Only lines that are new since are read."""
+        """Return the newest entry of each name."""
         with self._lock:
-            lines = self._finished_lines(self._read)
-            for line in lines:
-                entry = self._parse(line, self._lines + 1)
-                self._latest[entry.name] = entry
-                self._lines += 1
-                self._read += len(line)
+            self._read_on()
             return dict(self._latest)
+
+    def newest(self, name: str) -> LedgerEntry | None:
+        """Return the newest entry of ``name``, None if there is none."""
+        with self._lock:
+            self._read_on()
+            return self._latest.get(name)
 
     def append(self, entry: LedgerEntry) -> None:
         """Add one entry, durably; a line that a crash cut off is dropped first."""
@@ -90,9 +91,29 @@ class Ledger:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with self.path.open("a+b", buffering=0) as file:
                 fcntl.flock(file, fcntl.LOCK_EX)
-                _drop_unfinished_line(file)
-                file.write(b"".join(msgspec.json.encode(entry) + b"\n" for entry in entries))
+                end = _drop_unfinished_line(file)
+                lines = [msgspec.json.encode(entry) + b"\n" for entry in entries]
+                file.write(b"".join(lines))
                 os.fsync(file.fileno())
+        with self._lock:
+            if self._read == end:  # nobody else wrote between
+                for entry, line in zip(entries, lines, strict=True):
+                    self._note(entry, len(line))
+
+    def _read_on(self) -> None:
+        """Take in the lines that other processes have added since."""
+        try:
+            if self.path.stat().st_size <= self._read:
+                return
+        except FileNotFoundError:
+            return
+        for line in self._finished_lines(self._read):
+            self._note(self._parse(line, self._lines + 1), len(line))
+
+    def _note(self, entry: LedgerEntry, size: int) -> None:
+        self._latest[entry.name] = entry
+        self._lines += 1
+        self._read += size
 
     def _finished_lines(self, start: int) -> list[bytes]:
         try:
@@ -118,9 +139,11 @@ def utc_now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def _drop_unfinished_line(file: io.FileIO) -> None:
+def _drop_unfinished_line(file: io.FileIO) -> int:
+    """Return where the next line begins."""
     size = file.seek(0, io.SEEK_END)
     file.seek(max(0, size - 1))
-    if file.read() not in (b"", b"\n"):
-        file.seek(0)
-        file.truncate(file.read().rfind(b"\n") + 1)
+    if file.read() in (b"", b"\n"):
+        return size
+    file.seek(0)
+    return file.truncate(file.read().rfind(b"\n") + 1)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from downloaders.base import Fetched, FetchRequest, RemoteFile, Unpacked
-from downloaders.content import digest_file, read_blocks, wrong_content
+from downloaders.content import wrong_content
+from downloaders.digests import digest_file, read_blocks
 from downloaders.disk import disk_errors, require_space
 from downloaders.part_file import PartFile, link_new, sync_folder
 from schemas.errors import ConflictError, DownloadError

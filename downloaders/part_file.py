@@ -15,7 +15,7 @@ from typing import Self
 
 import msgspec
 
-from downloaders.content import Digests, digest_file
+from downloaders.digests import Digests, digest_file
 from downloaders.disk import disk_errors
 from downloaders.group_commit import GroupCommit
 from schemas.errors import ConflictError, DownloadError
@@ -46,20 +46,17 @@ class PartFile:
         self.target = target
         self.path = target.with_name(target.name + ".part")
         self._state_path = target.with_name(target.name + ".part.json")
-        self._checksum = checksum
-        self._has_note = self._state_path.exists()
+        self._checksum, self._has_note = checksum, False
         if target.exists():
             # After a crash between link and unlink, the part and the target are the same file.
             raise ConflictError(f"{target} exists", fix="Delete it to fetch it again.")
         with disk_errors(self.path):
-            target.parent.mkdir(parents=True, exist_ok=True)
-            self._descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+            self._descriptor = _open_for_appending(self.path)
         try:
-            self._lock()
-            self.size = self.resumed_at = os.fstat(self._descriptor).st_size
+            self.size = self.resumed_at = self._lock()
             self.joined = self.size > 0
             self.state = self._read_state()
-            self.digests = digest_file(self.path, checksum)
+            self.digests = digest_file(self.path, checksum) if self.size else Digests(checksum)
         except BaseException:
             os.close(self._descriptor)
             raise
@@ -81,7 +78,8 @@ class PartFile:
     def restart(self, state: PartState | None) -> None:
         """Drop all bytes; those that follow belong to ``state``."""
         with disk_errors(self.path):
-            os.ftruncate(self._descriptor, 0)
+            if self.size:
+                os.ftruncate(self._descriptor, 0)
             self.size = self.resumed_at = 0
             self.joined = False
             self.state, self.digests = state, Digests(self._checksum)
@@ -110,7 +108,8 @@ class PartFile:
             Another file has taken the name meanwhile; it stays, and so does the part.
         """
         with disk_errors(self.target):
-            _FILES.add(self._descriptor)
+            # Other threads sync theirs meanwhile; the file system commits them together.
+            os.fsync(self._descriptor)
             try:
                 link_new(self.path, self.target)
             except ConflictError:
@@ -122,23 +121,31 @@ class PartFile:
                 self._state_path.unlink(missing_ok=True)
             _FOLDERS.add(self.target.parent)
 
-    def _lock(self) -> None:
+    def _lock(self) -> int:
+        """Return the size, which from now on only this process changes."""
         # The kernel drops the lock when the process dies, so a stale one cannot exist.
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             # Between open and lock, the process before us may have published what we opened.
-            if os.stat(self.path).st_ino != os.fstat(self._descriptor).st_ino:
+            status = os.fstat(self._descriptor)
+            if os.stat(self.path).st_ino != status.st_ino:
                 raise BlockingIOError
         except (BlockingIOError, FileNotFoundError) as cause:
             raise DownloadError(
                 f"{self.path} is being written by another process",
                 fix="Wait until that download ends, then run the same command.",
             ) from cause
+        return status.st_size
 
     def _read_state(self) -> PartState | None:
         try:
-            return msgspec.json.decode(self._state_path.read_bytes(), type=PartState)
-        except (FileNotFoundError, msgspec.DecodeError):
+            body = self._state_path.read_bytes()
+        except FileNotFoundError:
+            return None
+        self._has_note = True
+        try:
+            return msgspec.json.decode(body, type=PartState)
+        except msgspec.DecodeError:
             # Without it the bytes still count when a published checksum can judge them.
             return None
 
@@ -147,6 +154,15 @@ class PartFile:
         temporary.write_bytes(msgspec.json.encode(state))
         temporary.replace(self._state_path)
         self._has_note = True
+
+
+def _open_for_appending(path: Path) -> int:
+    flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+    try:
+        return os.open(path, flags, 0o644)
+    except FileNotFoundError:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return os.open(path, flags, 0o644)
 
 
 def part_bytes(target: Path) -> int:
@@ -189,15 +205,9 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _sync_files(descriptors: Sequence[int]) -> None:
-    for descriptor in descriptors:
-        os.fsync(descriptor)
-
-
 def _sync_folders(folders: Sequence[Path]) -> None:
     for folder in set(folders):
         sync_folder(folder)
 
 
-_FILES = GroupCommit(_sync_files)
 _FOLDERS = GroupCommit(_sync_folders)

@@ -15,7 +15,8 @@ from downloaders.base import (
     Progress,
     RemoteFile,
 )
-from downloaders.content import digest_file, wrong_content
+from downloaders.content import wrong_content
+from downloaders.digests import digest_file
 from downloaders.ledger import Ledger, LedgerEntry, utc_now
 from downloaders.local import adopt_archive, find_archive, find_unpacked, nothing_found
 from downloaders.part_file import discard_part, part_bytes
@@ -90,7 +91,7 @@ class RawFolder:
         """Return the entry of the folder that stands in for ``file``, if it is still there."""
         if self._options.origin is not None or self._options.ignore_folders:
             return None
-        entry = self._ledger.latest().get(file.name)
+        entry = self._ledger.newest(file.name)
         stands_in = entry is not None and entry.kind == "folder" and Path(entry.url).is_dir()
         return entry if stands_in else None
 
@@ -98,7 +99,7 @@ class RawFolder:
         file, target = request.file, self.path / request.file.name
         discard_part(target)
         size = target.stat().st_size
-        entry = self._ledger.latest().get(file.name)
+        entry = self._ledger.newest(file.name)
         if entry is None or entry.kind == "folder":
             entry = self._record_found(request)
         elif entry.bytes != size or self._options.verify_existing:
@@ -142,7 +143,7 @@ class RawFolder:
         if folder is None:
             raise nothing_found(file, origin)
         place = str(folder.absolute())
-        entry = self._ledger.latest().get(file.name)
+        entry = self._ledger.newest(file.name)
         if entry is not None and entry.kind == "folder" and entry.url == place:
             return FileOutcome(name=file.name, status="present", detail=f"folder {place}")
         self._record(file, place)

@@ -40,11 +40,12 @@ def test_a_connection_is_kept_and_one_that_the_server_closed_is_replaced(
 
 
 def test_proxies_of_the_environment_are_used(
-    server: FaultServer, connections: Connections, monkeypatch: pytest.MonkeyPatch
+    server: FaultServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("http_proxy", server.base.replace("//", "//user:word@"))
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     server.files["http://far.invalid/a.zip"] = b"by proxy"
+    connections = Connections(FAST)
 
     assert read(connections, "http://far.invalid/a.zip") == b"by proxy"
     assert read(connections, server.put("a.zip", b"direct")) == b"direct"

@@ -11,7 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from downloaders.base import FileKind, RemoteFile
-from downloaders.content import HEAD_BYTES, digest_file, wrong_content, wrong_head
+from downloaders.content import HEAD_BYTES, wrong_content, wrong_head
+from downloaders.digests import digest_file
 from tests.downloaders.conftest import make_zip
 
 
