@@ -10,7 +10,17 @@ import typer
 
 from schemas.errors import SamdistillError
 
-_GROUPS = ("download", "normalize", "cache", "publish", "verify", "inspect", "train", "demo")
+_GROUPS = (
+    "download",
+    "normalize",
+    "phrases",
+    "cache",
+    "publish",
+    "verify",
+    "inspect",
+    "train",
+    "demo",
+)
 
 INTERRUPTED = 130
 

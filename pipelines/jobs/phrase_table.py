@@ -1,4 +1,4 @@
-"""The phrases of a corpus, counted in flat memory: sorted runs on disk, then one merge."""
+"""Tables of phrases in flat memory: uses counted by sorted runs on disk, sorted rows merged."""
 
 from __future__ import annotations
 
@@ -75,27 +75,8 @@ class PhraseTable:
 
     def put(self, store: ObjectStore, key: str) -> tuple[FileRecord, int]:
         """Store the table, or find it there alike; return its record and its number of rows."""
-        path = Path(self._folder.name, "phrases.parquet")
-        rows = 0
-        with pq.ParquetWriter(path, PHRASES, compression="zstd") as writer:
-            for group in _chunks(self._merged(), _ROW_GROUP):
-                numbered = [{"row": row, **item} for row, item in enumerate(group, rows)]
-                writer.write_table(pa.Table.from_pylist(numbered, schema=PHRASES))
-                rows += len(numbered)
-        with pa.memory_map(str(path)) as file, store.stage(key) as staged:
-            body = memoryview(file.read_buffer())
-            record = FileRecord(key=key, bytes=len(body), blake3=digest_bytes(body))
-            staged.write(body)
-            publish_identical(store, staged, record)
-        return record, rows
-
-    def _merged(self) -> Iterator[Row]:
-        """Yield one row per phrase, sorted; its parts lie in memory and in the runs."""
-        parts = heapq.merge(
-            *(_read_run(path) for path in self._runs), self._sorted(), key=_phrase_of
-        )
-        for _, same in itertools.groupby(parts, key=_phrase_of):
-            yield _sum_up(same)
+        runs = [*map(_read_run, self._runs), self._sorted()]
+        return put_rows(store, key, merge_rows(runs))
 
     def _sorted(self) -> Iterator[Row]:
         for phrase in sorted(self._rows):
@@ -109,6 +90,31 @@ class PhraseTable:
                 run.write_batch(pa.RecordBatch.from_pylist(batch, schema=_RUN))
         self._runs.append(path)
         self._rows.clear()
+
+
+def merge_rows(parts: Iterable[Iterator[Row]]) -> Iterator[Row]:
+    """Yield one row per phrase, sorted, from parts that are sorted by phrase; counts are sums."""
+    together = heapq.merge(*parts, key=_phrase_of)
+    for _, same in itertools.groupby(together, key=_phrase_of):
+        yield _sum_up(same)
+
+
+def put_rows(store: ObjectStore, key: str, rows: Iterable[Row]) -> tuple[FileRecord, int]:
+    """Store sorted rows as a table, or find it there alike; return its record and its rows."""
+    count = 0
+    with tempfile.TemporaryDirectory(prefix="samdistill-") as folder:
+        path = Path(folder, "phrases.parquet")
+        with pq.ParquetWriter(path, PHRASES, compression="zstd") as writer:
+            for group in _chunks(rows, _ROW_GROUP):
+                numbered = [{"row": row, **item} for row, item in enumerate(group, count)]
+                writer.write_table(pa.Table.from_pylist(numbered, schema=PHRASES))
+                count += len(numbered)
+        with pa.memory_map(str(path)) as file, store.stage(key) as staged:
+            body = memoryview(file.read_buffer())
+            record = FileRecord(key=key, bytes=len(body), blake3=digest_bytes(body))
+            staged.write(body)
+            publish_identical(store, staged, record)
+    return record, count
 
 
 def _read_run(path: Path) -> Iterator[Row]:
