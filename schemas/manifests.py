@@ -112,6 +112,8 @@ class ManifestFeature(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     """The array's zarr.json."""
     rows_per_shard: int
     part: PartRecord
+    index: FileRecord | None = None
+    """Table ``FEATURE_INDEX``: where each row lies in its shard's file. None before version 2."""
 
 
 class ManifestSplit(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -121,12 +123,29 @@ class ManifestSplit(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     split_file: FileRecord
     part: PartRecord
     features: tuple[ManifestFeature, ...]
+    index: FileRecord | None = None
+    """Table ``SAMPLE_INDEX``: where each image lies in its shard's tar. None before version 2, and
+    for a split without images."""
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What a trainer opens: splits, features, and a digest for every byte behind them."""
+    """What a trainer opens: splits, features, and a digest for every byte behind them.
 
-    schema_version: Literal[1] = 1
+    Version 2 added the indexes and the weights; version 1 is read as a manifest without them.
+    """
+
+    schema_version: Literal[1, 2] = 2
     name: str
     teachers: dict[str, TeacherSpec]
     splits: tuple[ManifestSplit, ...]
+    weights: dict[str, int] = {}
+    """By ``dataset/split``: in how many of each round of samples it comes. Empty: each sample of
+    all splits once per epoch."""
+
+    @property
+    def products(self) -> tuple[ManifestSplit | ManifestFeature, ...]:
+        """Each split, followed by its features."""
+        found: list[ManifestSplit | ManifestFeature] = []
+        for split in self.splits:
+            found += [split, *split.features]
+        return tuple(found)

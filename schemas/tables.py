@@ -113,6 +113,29 @@ SHARD_FILES = pa.schema(
     ]
 )
 
+# Item ``i`` of an index is row ``i`` of the split's arrays, ``shard * rows_per_shard + row``.
+SAMPLE_INDEX = pa.schema(
+    [
+        # Byte range of the encoded image in the shard's tar; null when there is no sound sample.
+        pa.field("offset", pa.int64()),
+        pa.field("size", pa.uint32()),
+        # First 8 bytes of the encoded image's blake3, big-endian.
+        pa.field("digest", pa.uint64()),
+        # null beyond the last row of a shard.
+        pa.field("key", pa.large_string()),
+    ]
+)
+
+# The same, of a split of clips.
+FRAME_INDEX = SAMPLE_INDEX.append(pa.field("frame", pa.int32()))
+
+FEATURE_INDEX = pa.schema(
+    [
+        # Of the row's chunk in its shard's file; null when there is none.
+        pa.field("offset", pa.int64()),
+    ]
+)
+
 
 def mask_cell(mask: MaskRLE | None) -> dict[str, Any] | None:
     """Return a mask as a cell of an ``_rle`` column."""

@@ -41,6 +41,14 @@ def publish(
             "than once.",
         ),
     ] = None,
+    weight: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="DATASET/SPLIT=N",
+            help="A mixture: how many samples of each round come from this split. Given once for "
+            "each split, or not at all.",
+        ),
+    ] = None,
 ) -> None:
     """Write the next version of a manifest; the latest is kept when nothing has changed."""
     from pipelines.cli import publish_view as view
@@ -50,4 +58,19 @@ def publish(
 
     store = open_store(root)
     selections = select(store, dataset or [], features=feature or [], teachers=teacher or [])
-    view.show_published(publish_splits(store, name, selections))
+    weights = _parse_weights(weight or [])
+    view.show_published(publish_splits(store, name, selections, weights=weights))
+
+
+def _parse_weights(options: list[str]) -> dict[str, int]:
+    from schemas.errors import UsageError
+
+    weights = {}
+    for option in options:
+        place, _, number = option.partition("=")
+        if not number.isdigit() or place in weights:
+            raise UsageError(
+                f"--weight {option}", expected="DATASET/SPLIT=N, each split once, N a whole number"
+            )
+        weights[place] = int(number)
+    return weights

@@ -35,7 +35,9 @@ def show_published(published: PublishedManifest) -> None:
     for digest, spec in manifest.teachers.items():
         console.print(f"teacher {digest}  {spec.architecture}, weights {spec.weights[:12]}")
     for split in manifest.splits:
-        console.print(f"\n{split.split.dataset}/{split.split.split}", style="bold")
+        place = f"{split.split.dataset}/{split.split.split}"
+        weight = f"  weight {manifest.weights[place]}" if manifest.weights else ""
+        console.print(f"\n{place}{weight}", style="bold")
         table = _product_table(console, "rows", "shards", "bytes")
         stored = decimal(split.part.data_bytes)
         images = [""] * (len(table.columns) - 4)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from pipelines.jobs.publish_indexes import PublishedIndexes
 from pipelines.store import layout
-from pipelines.store.arrays import read_array_record, zarr_metadata
+from pipelines.store.arrays import FeatureArray, read_array_record, zarr_metadata
 from pipelines.store.commits import put_identical
 from pipelines.store.objects import ObjectStore
 from pipelines.store.products import StoredCommit, read_product
@@ -42,8 +43,19 @@ class Selection:
     """Digests; empty when there is only one."""
 
 
-def publish(store: ObjectStore, name: str, selections: Sequence[Selection]) -> PublishedManifest:
+def publish(
+    store: ObjectStore,
+    name: str,
+    selections: Sequence[Selection],
+    *,
+    weights: Mapping[str, int] | None = None,
+) -> PublishedManifest:
     """Write the next version of a manifest, or return the latest when nothing has changed.
+
+    Parameters
+    ----------
+    weights
+        By ``dataset/split``: how often it comes in each round of a mixture; none for no mixture.
 
     Raises
     ------
@@ -63,11 +75,18 @@ def publish(store: ObjectStore, name: str, selections: Sequence[Selection]) -> P
     _require_teachers(store, chosen)
     teachers = {}
     splits = []
+    indexes = PublishedIndexes(store, name)
     for selection in chosen:
-        split, arrays = _publish_split(store, name, selection)
+        split, arrays = _publish_split(store, name, selection, indexes)
         splits.append(split)
         teachers.update({record.teacher.digest: record.teacher for record in arrays})
-    return _put_manifest(store, Manifest(name=name, teachers=teachers, splits=tuple(splits)))
+    manifest = Manifest(
+        name=name,
+        teachers=teachers,
+        splits=tuple(splits),
+        weights=_checked_weights(weights or {}, splits),
+    )
+    return _put_manifest(store, manifest)
 
 
 def normalized_splits(store: ObjectStore) -> list[tuple[str, str]]:
@@ -128,8 +147,26 @@ def _require_teachers(store: ObjectStore, chosen: Sequence[Selection]) -> None:
         )
 
 
+def _checked_weights(weights: Mapping[str, int], splits: Sequence[ManifestSplit]) -> dict[str, int]:
+    """Refuse weights that name no split, leave one out, or are not positive."""
+    if not weights:
+        return {}
+    names = [f"{item.split.dataset}/{item.split.split}" for item in splits if item.split.rows]
+    for name in weights:
+        if name not in names:
+            raise nearest_name("split of the mixture", name, names)
+    missing = [name for name in names if name not in weights]
+    if missing or min(weights.values()) < 1:
+        raise UsageError(
+            "weights of a mixture",
+            expected="a whole number of at least 1 for each of its splits",
+            got=f"none for {', '.join(missing)}" if missing else dict(weights),
+        )
+    return dict(weights)
+
+
 def _publish_split(
-    store: ObjectStore, name: str, selection: Selection
+    store: ObjectStore, name: str, selection: Selection, indexes: PublishedIndexes
 ) -> tuple[ManifestSplit, list[ArrayRecord]]:
     split = Split.open(store, selection.dataset, selection.split)
     commits = read_product(
@@ -146,12 +183,14 @@ def _publish_split(
             fix="Restore the commit records, or remove the split and normalize it anew.",
         )
     arrays = _choose_arrays(split, selection)
-    features = [_publish_array(split, name, record, commits) for record in arrays]
+    features = [_publish_array(split, name, record, commits, indexes) for record in arrays]
+    part = _put_part(store, name, commits)
     published = ManifestSplit(
         split=split.record,
         split_file=split.file,
-        part=_put_part(store, name, commits),
+        part=part,
         features=tuple(features),
+        index=indexes.of_split(split.record, part, commits),
     )
     return published, arrays
 
@@ -234,7 +273,11 @@ def _listed(present: dict[str, ArrayRecord]) -> str:
 
 
 def _publish_array(
-    split: Split, name: str, record: ArrayRecord, normalized: Sequence[StoredCommit]
+    split: Split,
+    name: str,
+    record: ArrayRecord,
+    normalized: Sequence[StoredCommit],
+    indexes: PublishedIndexes,
 ) -> ManifestFeature:
     folder = _array_folder(record)
     if record.split_digest != split.digest:
@@ -247,12 +290,14 @@ def _publish_array(
     commits = read_product(split.store, folder, record.shards, fix=_cache_command(split))
     for commit in commits:
         _check_commit(commit, record, _sources(split, record, normalized, commit.record.shard))
+    part = _put_part(split.store, name, commits)
     return ManifestFeature(
         feature=record.feature,
         teacher=record.teacher.digest,
         array=_metadata_file(split.store, record),
         rows_per_shard=record.rows_per_shard,
-        part=_put_part(split.store, name, commits),
+        part=part,
+        index=indexes.of_array(FeatureArray(split.store, record), part, commits),
     )
 
 

@@ -96,3 +96,8 @@ def manifest_key(name: str, version: int) -> str:
 def part_key(name: str, digest: str) -> str:
     """A table that manifests of that name share, named by its content."""
     return f"{manifest_folder(name)}/parts/{digest}.parquet"
+
+
+def index_key(name: str, digest: str) -> str:
+    """An index that manifests of that name share, named by its content."""
+    return f"{manifest_folder(name)}/parts/{digest}.arrow"

@@ -110,6 +110,38 @@ class ShardWriter:
         )
 
 
+def read_chunk(
+    store: ObjectStore, key: str, slot: int, offset: int, out: memoryview, *, verify: bool
+) -> None:
+    """Fill ``out`` with the chunk of a slot, which begins at ``offset`` of the shard's file.
+
+    Raises
+    ------
+    IntegrityError
+        The chunk is cut short, or damaged and ``verify`` is set; the message names file and row.
+    """
+    if not verify:
+        if store.read_into(key, offset, out) != len(out):
+            raise _damaged(key, slot, "the file is too short")
+        return
+    stored, crc, done = bytearray(CHECKSUM_BYTES), 0, 0
+    for block in store.read_blocks(key, offset, out, memoryview(stored)):
+        if done < len(out):
+            crc = crc32c(block, crc)
+        done += len(block)
+    if done != len(out) + CHECKSUM_BYTES:
+        raise _damaged(key, slot, "the file is too short")
+    if struct.unpack("<I", stored)[0] != crc:
+        raise _damaged(key, slot, "its crc32c does not match")
+
+
+def _damaged(key: str, slot: int, why: str) -> IntegrityError:
+    return IntegrityError(
+        f"row {slot} of {key} is damaged: {why}",
+        fix="Run `samdistill verify --deep` to find all such files.",
+    )
+
+
 class ShardReader:
     """Reads rows of one published shard, from many threads at once. Nothing stays open."""
 
@@ -123,6 +155,11 @@ class ShardReader:
         """Which of the slots hold a row."""
         return np.asarray(self._index[:, 0] != _ABSENT)
 
+    @property
+    def offsets(self) -> npt.NDArray[np.int64]:
+        """Where each slot's chunk begins in the file; -1 for a slot without row."""
+        return self._index[:, 0].astype(np.int64)
+
     def read_into(self, slot: int, out: memoryview, *, verify: bool = True) -> None:
         """Fill ``out`` with one row's stored bytes; ``verify`` checks its crc32c.
 
@@ -134,25 +171,7 @@ class ShardReader:
         if self._index[slot, 0] == _ABSENT:
             raise IntegrityError(f"row {slot} of {self.key} is absent", fix="It was quarantined.")
         offset = int(self._index[slot, 0])
-        if not verify:
-            if self._store.read_into(self.key, offset, out) != len(out):
-                raise self._damaged(slot, "the file is too short")
-            return
-        stored, crc, done = bytearray(CHECKSUM_BYTES), 0, 0
-        for block in self._store.read_blocks(self.key, offset, out, memoryview(stored)):
-            if done < len(out):
-                crc = crc32c(block, crc)
-            done += len(block)
-        if done != len(out) + CHECKSUM_BYTES:
-            raise self._damaged(slot, "the file is too short")
-        if struct.unpack("<I", stored)[0] != crc:
-            raise self._damaged(slot, "its crc32c does not match")
-
-    def _damaged(self, slot: int, why: str) -> IntegrityError:
-        return IntegrityError(
-            f"row {slot} of {self.key} is damaged: {why}",
-            fix="Run `samdistill verify --deep` to find all such files.",
-        )
+        read_chunk(self._store, self.key, slot, offset, out, verify=verify)
 
     def _read_index(self) -> Index:
         size = self._store.size(self.key)

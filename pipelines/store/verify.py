@@ -113,6 +113,7 @@ class _Plan:
         self._add_files(
             (published.split_file, published.part.file, *published.split.files), deep=True
         )
+        self._add_index(published)
         for shard, (rows, files) in self._shards(published).items():
             self._add_files(files, deep=self._deep)
             if self._deep:
@@ -125,6 +126,7 @@ class _Plan:
     ) -> None:
         array = FeatureArray(self._store, array_record(self._manifest, published, feature))
         self._add_files((feature.array, feature.part.file), deep=True)
+        self._add_index(feature)
         stored = []
         for shard, (rows, files) in self._shards(feature).items():
             self._add_files(files, deep=self._deep)
@@ -140,6 +142,10 @@ class _Plan:
             self._checks.append(
                 ZarrCheck(array=array, metadata_digest=feature.array.blake3, shards=tuple(stored))
             )
+
+    def _add_index(self, product: ManifestSplit | ManifestFeature) -> None:
+        if product.index is not None:
+            self._add_files((product.index,), deep=True)
 
     def _shards(
         self, product: ManifestSplit | ManifestFeature

@@ -15,7 +15,7 @@ from pipelines.store.published import find_manifest
 from pipelines.stream.batches import Batch, BatchReader, PendingBatch
 from pipelines.stream.order import Order, Positions
 from pipelines.stream.sample_reader import SampleReader
-from pipelines.stream.samples import build_index
+from pipelines.stream.samples import open_index
 from pipelines.stream.selection import only_teacher, require_teacher, select_splits
 from schemas.errors import IdentityError, UsageError
 from schemas.features import FeatureSpec, TeacherSpec
@@ -93,7 +93,7 @@ class FeatureStream:
         self.features: dict[str, FeatureSpec] = {
             name: found.feature for name, found in zip(features, splits[0].features, strict=True)
         }
-        self.index = build_index(store, splits, threads=threads)
+        self.index = open_index(store, contents, splits)
         self.position = 0
         """Samples that all ranks together have consumed, since the first epoch."""
         self.wait_seconds = 0.0

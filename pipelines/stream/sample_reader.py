@@ -53,13 +53,12 @@ class SampleReader:
 
     def read_features(self, sample: int, rows: Sequence[npt.NDArray[Any]]) -> None:
         """Fill ``rows`` with the sample's features, one each, in their stored type."""
-        split, shard = self._place(sample)
-        slot = int(self._index.slot[sample])
+        number, place = self._index.place(sample)
+        offsets = self._index.splits[number].features
+        arrays = self._splits[number].arrays
         with self._named(sample):
-            for array, row in zip(split.arrays, rows, strict=True):
-                array.read_into(
-                    shard * array.record.rows_per_shard + slot, row, verify=self._verify
-                )
+            for array, offset, row in zip(arrays, offsets, rows, strict=True):
+                array.read_at(place, int(offset[place]), row, verify=self._verify)
 
     def read_image(self, sample: int, out_CHW: torch.Tensor) -> None:
         """Fill ``out_CHW``, uint8 of any square size, with the resized image."""
@@ -69,12 +68,13 @@ class SampleReader:
             out_CHW.copy_(resize_to_square(image_HWC, out_CHW.shape[-1]))
 
     def _encoded(self, sample: int) -> bytes:
-        split, shard = self._place(sample)
-        media = layout.media_key(split.dataset, split.name, shard)
-        body = bytearray(int(self._index.size[sample]))
-        done = self._store.read_into(media, int(self._index.offset[sample]), memoryview(body))
+        number, row = self._index.place(sample)
+        index, split = self._index.splits[number], self._splits[number]
+        media = layout.media_key(split.dataset, split.name, row // index.rows_per_shard)
+        body = bytearray(int(index.size[row]))
+        done = self._store.read_into(media, int(index.offset[row]), memoryview(body))
         whole = done == len(body)
-        if not whole or (self._verify and _digest(body) != int(self._index.digest[sample])):
+        if not whole or (self._verify and _digest(body) != int(index.digest[row])):
             raise IntegrityError(
                 f"{media} does not hold the image that was published",
                 expected=f"{len(body)} bytes of the recorded blake3",
@@ -82,9 +82,6 @@ class SampleReader:
                 fix="Run `samdistill verify --deep` to find all such files.",
             )
         return bytes(body)
-
-    def _place(self, sample: int) -> tuple[_SplitFiles, int]:
-        return self._splits[self._index.split[sample]], int(self._index.shard[sample])
 
     @contextmanager
     def _named(self, sample: int) -> Iterator[None]:

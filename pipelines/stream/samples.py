@@ -2,153 +2,165 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import repeat
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from pipelines.store import layout
+from pipelines.store.arrays import FeatureArray
+from pipelines.store.listed import list_files
 from pipelines.store.objects import ObjectStore
-from pipelines.stream.listed import Listing, list_files, read_listed_table
+from pipelines.store.published import array_record
+from pipelines.store.row_index import (
+    build_feature_index,
+    build_sample_index,
+    column_present,
+    column_values,
+    decode_index,
+    sample_schema,
+)
+from pipelines.stream.mapped import map_file
 from pipelines.stream.selection import SelectedSplit
 from schemas.errors import IntegrityError, UsageError
-from schemas.manifests import FileRecord, ManifestFeature
+from schemas.manifests import FileRecord, Manifest, ManifestFeature, ManifestSplit
+from schemas.tables import FEATURE_INDEX
 
-_SAMPLE_COLUMNS = ("key", "offset", "size", "blake3", "quarantine")
-_ROW_COLUMNS = ("key", "quarantine")
-_DIGEST_CHARACTERS = 16
+Rows = npt.NDArray[np.int64]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SampleIndex:
-    """Usable samples in the order split, shard, row: one entry of each column per sample.
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class SplitIndex:
+    """One split: its usable rows, and columns over all its rows, used or not."""
 
-    About 50 bytes per sample, so that ten million of them fit in half a gigabyte.
-    """
-
-    split: npt.NDArray[np.int16]
-    """Position among the selected splits."""
-    shard: npt.NDArray[np.int32]
-    slot: npt.NDArray[np.int32]
-    """Row in the shard."""
-    offset: npt.NDArray[np.int64]
-    size: npt.NDArray[np.int64]
+    rows: npt.NDArray[np.uint32]
+    """Usable rows of the split's arrays, ascending."""
+    rows_per_shard: int
+    offset: Rows
+    size: npt.NDArray[np.uint32]
     """Byte range of the encoded image in the shard's tar."""
     digest: npt.NDArray[np.uint64]
     """First 8 bytes of the encoded image's blake3."""
-    keys: pa.Array
+    keys: pa.LargeStringArray
+    features: tuple[Rows, ...]
+    """For each feature where its rows lie in their shard's file."""
+
+
+class SampleIndex:
+    """Usable samples in the order split, shard, row; opened in a moment, however many they are.
+
+    The columns are mapped from the published indexes: in memory are four bytes per sample, and the
+    pages that were looked at. A copy that travels to another process is opened there.
+    """
+
+    def __init__(
+        self, store: ObjectStore, manifest: Manifest, selected: Sequence[SelectedSplit]
+    ) -> None:
+        self._opened_from = (store, manifest, tuple(selected))
+        self.splits = tuple(_open_split(store, manifest, split) for split in selected)
+        self._ends = np.cumsum([len(split.rows) for split in self.splits])
+
+    def __reduce__(
+        self,
+    ) -> tuple[type[SampleIndex], tuple[ObjectStore, Manifest, tuple[SelectedSplit, ...]]]:
+        return SampleIndex, self._opened_from
 
     def __len__(self) -> int:
-        return len(self.slot)
+        return int(self._ends[-1])
+
+    def place(self, sample: int) -> tuple[int, int]:
+        """Return the number of a sample's split, and its row there."""
+        number = int(np.searchsorted(self._ends, sample, side="right"))
+        split = self.splits[number]
+        return number, int(split.rows[sample - self._ends[number] + len(split.rows)])
 
     def key(self, sample: int) -> str:
         """Return the key of one sample."""
-        return str(self.keys[sample])
+        number, row = self.place(sample)
+        return str(self.splits[number].keys[row])
 
 
-@dataclass(frozen=True, slots=True)
-class _ShardTables:
-    split: int
-    shard: int
-    samples: FileRecord
-    rows: tuple[FileRecord, ...]
-    """One table per feature."""
-
-
-def build_index(
-    store: ObjectStore, splits: Sequence[SelectedSplit], *, threads: int
+def open_index(
+    store: ObjectStore, manifest: Manifest, splits: Sequence[SelectedSplit]
 ) -> SampleIndex:
-    """Index the samples that are sound in their split and in each wanted feature.
+    """Open the samples that are sound in their split and in each wanted feature.
 
-    Only shards that the manifest lists for the split and for each feature count.
+    A manifest of before version 2 has no indexes: they are made here, from every shard's table.
 
     Raises
     ------
     IntegrityError
-        A table is not the published one, or its rows are other samples than the split's.
+        An index or a table is not the published one.
     UsageError
         No sample is left.
     """
-    tables = [found for number, split in enumerate(splits) for found in _list(store, number, split)]
-    with ThreadPoolExecutor(threads, thread_name_prefix="index") as pool:
-        shards = list(pool.map(_read_shard, repeat(store), tables))
-    columns = [shard for shard, _ in shards]
-    if not any(len(shard) for shard in columns):
+    index = SampleIndex(store, manifest, splits)
+    if not len(index):
+        rows = sum(split.published.part.rows for split in splits)
         raise UsageError(
             "the manifest has no sample to train on",
             expected="at least one row that is sound in the split and in each feature",
-            got=f"{sum(rows for _, rows in shards)} rows in {len(tables)} shards, all quarantined"
-            if tables
-            else "no shard that is published with all features",
+            got=f"{rows} rows in {sum(split.published.part.shards for split in splits)} shards, "
+            "none of them sound in all",
             fix="`samdistill inspect` lists the reasons; cache more and publish again.",
         )
-    return _concatenate(columns)
+    return index
 
 
-def _list(store: ObjectStore, number: int, split: SelectedSplit) -> Iterator[_ShardTables]:
-    record = split.published.split
-    name = (record.dataset, record.split)
-    files, shards = list_files(store, split.published.part)
-    parts = [list_files(store, feature.part)[0] for feature in split.features]
-    for shard in shards:
-        samples = files.get(layout.samples_key(*name, shard))
-        rows = _row_tables(split.features, parts, shard)
-        if samples is not None and rows is not None and layout.media_key(*name, shard) in files:
-            yield _ShardTables(number, shard, samples, rows)
-
-
-def _row_tables(
-    features: Sequence[ManifestFeature], parts: Sequence[Listing], shard: int
-) -> tuple[FileRecord, ...] | None:
-    """Return the row table of each feature; None when a feature lacks the shard."""
-    tables = []
-    for feature, files in zip(features, parts, strict=True):
-        folder = feature.array.key.rpartition("/")[0]
-        data = layout.array_shard_key(folder, shard, 1 + len(feature.feature.item_shape))
-        table = files.get(layout.rows_key(folder, shard))
-        if table is None or data not in files:
-            return None
-        tables.append(table)
-    return tuple(tables)
-
-
-def _read_shard(store: ObjectStore, tables: _ShardTables) -> tuple[SampleIndex, int]:
-    """Return the usable samples of a shard, and how many rows it has in all."""
-    samples = read_listed_table(store, tables.samples, _SAMPLE_COLUMNS)
-    usable = samples["quarantine"].is_null().to_numpy()
-    for record in tables.rows:
-        rows = read_listed_table(store, record, _ROW_COLUMNS)
-        if not rows["key"].equals(samples["key"]):
+def _open_split(store: ObjectStore, manifest: Manifest, selected: SelectedSplit) -> SplitIndex:
+    published = selected.published
+    samples = _open_samples(store, published)
+    offset = column_values(samples, "offset")
+    usable = column_present(samples, "offset")
+    features = []
+    for feature in selected.features:
+        rows = _open_feature(store, manifest, published, feature)
+        if len(rows) != len(samples):
             raise IntegrityError(
-                f"{record.key} lists other samples than {tables.samples.key}",
+                f"index of {feature.array.key}",
+                expected=f"{len(samples)} rows, as its split has",
+                got=len(rows),
                 fix="The split was normalized anew after caching: cache and publish again.",
             )
-        usable = usable & rows["quarantine"].is_null().to_numpy()
-    return _columns(tables, samples, np.flatnonzero(usable)), len(samples)
-
-
-def _columns(tables: _ShardTables, samples: pa.Table, slots: npt.NDArray[np.int64]) -> SampleIndex:
-    chosen = samples.take(pa.array(slots))
-    digests = [int(text[:_DIGEST_CHARACTERS], 16) for text in chosen["blake3"].to_pylist()]
-    return SampleIndex(
-        split=np.full(len(slots), tables.split, dtype=np.int16),
-        shard=np.full(len(slots), tables.shard, dtype=np.int32),
-        slot=slots.astype(np.int32),
-        offset=chosen["offset"].to_numpy(),
-        size=chosen["size"].to_numpy(),
-        digest=np.array(digests, dtype=np.uint64),
-        keys=pc.cast(chosen["key"], pa.large_string()).combine_chunks(),
+        usable &= column_present(rows, "offset")
+        features.append(column_values(rows, "offset"))
+    return SplitIndex(
+        rows=np.flatnonzero(usable).astype(np.uint32),
+        rows_per_shard=published.split.rows_per_shard,
+        offset=offset,
+        size=column_values(samples, "size"),
+        digest=column_values(samples, "digest"),
+        keys=samples.column("key"),
+        features=tuple(features),
     )
 
 
-def _concatenate(parts: Sequence[SampleIndex]) -> SampleIndex:
-    arrays = {
-        name: np.concatenate([getattr(part, name) for part in parts])
-        for name in ("split", "shard", "slot", "offset", "size", "digest")
-    }
-    return SampleIndex(keys=pa.concat_arrays([part.keys for part in parts]), **arrays)
+def _open_samples(store: ObjectStore, published: ManifestSplit) -> pa.RecordBatch:
+    def build() -> pa.Table:
+        return build_sample_index(store, published.split, list_files(store, published.part))
+
+    return _open(store, published.index, sample_schema(published.split.media), build)
+
+
+def _open_feature(
+    store: ObjectStore, manifest: Manifest, split: ManifestSplit, feature: ManifestFeature
+) -> pa.RecordBatch:
+    def build() -> pa.Table:
+        record = array_record(manifest, split, feature)
+        array = FeatureArray(store, msgspec.structs.replace(record, shards=split.split.shards))
+        return build_feature_index(array, list_files(store, feature.part))
+
+    return _open(store, feature.index, FEATURE_INDEX, build)
+
+
+def _open(
+    store: ObjectStore, record: FileRecord | None, schema: pa.Schema, build: Callable[[], pa.Table]
+) -> pa.RecordBatch:
+    if record is not None:
+        return decode_index(map_file(store, record), schema, record.key)
+    table = build()
+    return pa.RecordBatch.from_arrays(
+        [column.combine_chunks() for column in table.columns], schema=schema
+    )

@@ -7,12 +7,20 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from pipelines.jobs.publish import Selection, publish, select
 from pipelines.store import layout
+from pipelines.store.arrays import FeatureArray
 from pipelines.store.local import LocalObjectStore
-from pipelines.store.published import find_manifest, manifest_versions, read_part
+from pipelines.store.published import (
+    array_record,
+    find_manifest,
+    manifest_versions,
+    read_part,
+)
+from pipelines.store.row_index import decode_index
 from pipelines.store.splits import Split
 from schemas.errors import (
     IdentityError,
@@ -21,6 +29,7 @@ from schemas.errors import (
     UnknownNameError,
     UsageError,
 )
+from schemas.tables import FEATURE_INDEX, SAMPLE_INDEX
 from tests.jobs.colour_teacher import ColourTeacher
 from tests.jobs.sample_root import CLIPS, STILLS, build_root, cache
 
@@ -62,6 +71,7 @@ def test_names_every_file_of_the_splits_and_their_features(store: LocalObjectSto
         for part in (split.part, *(feature.part for feature in split.features)):
             named |= set(read_part(store, part).column("key").to_pylist())
     assert named == before
+    assert all(product.index is not None for product in manifest.products)
     assert manifest.teachers == {TEACHER: ColourTeacher().spec}
 
 
@@ -110,6 +120,53 @@ def test_other_content_is_the_next_version_and_the_old_one_stays(store: LocalObj
     second = publish(store, "all", select(store, []))
     assert (second.version, second.reference) == (2, "all@2")
     assert store.get(first.key) == body
+
+
+def test_a_later_feature_reads_no_sample_again(store: LocalObjectStore) -> None:
+    first = publish(
+        store, "all", [Selection(dataset="album", split="val", features=("text.mask",))]
+    )
+    for shard in range(2):
+        (store.root / layout.samples_key("album", "val", shard)).unlink()
+    second = publish(store, "all", [ALBUM])
+    assert second.manifest.splits[0].index == first.manifest.splits[0].index
+
+
+def test_an_index_says_where_each_row_lies(store: LocalObjectStore) -> None:
+    album = publish(store, "all", [ALBUM]).manifest.splits[0]
+    split = Split.open(store, *STILLS)
+    assert album.index is not None
+    found = decode_index(pa.py_buffer(store.get(album.index.key)), SAMPLE_INDEX, "index")
+    samples = [row for shard in range(2) for row in split.samples(shard)]
+    assert found.column("key").to_pylist() == [sample.key for sample in samples]
+    sound = [sample.quarantine is None for sample in samples]
+    assert sound.count(False) == 1
+    assert found.column("offset").is_valid().to_pylist() == sound
+    for sample, row in zip(samples, found.to_pylist(), strict=True):
+        if sample.quarantine is None:
+            assert (row["offset"], row["size"]) == (sample.offset, sample.size)
+            assert f"{row['digest']:016x}" == sample.blake3[:16]
+    trunk = next(item for item in album.features if item.feature.name == "image.trunk")
+    assert trunk.index is not None
+    rows = decode_index(pa.py_buffer(store.get(trunk.index.key)), FEATURE_INDEX, "index")
+    array = FeatureArray(store, array_record(find_manifest(store, "all").manifest, album, trunk))
+    expected = [offset for shard in range(2) for offset in array.reader(shard).offsets.tolist()]
+    assert rows.column("offset").fill_null(-1).to_pylist() == expected
+    assert sum(offset >= 0 for offset in expected) == 3
+
+
+def test_a_mixture_states_the_weight_of_each_split(store: LocalObjectStore) -> None:
+    weights = {"album/val": 3, "camera/val": 1}
+    chosen = select(store, [])
+    manifest = publish(store, "mix", chosen, weights=weights).manifest
+    assert manifest.weights == weights
+    assert publish(store, "mix", chosen).version == 2
+    with pytest.raises(UsageError, match=r"none for camera/val"):
+        publish(store, "mix", chosen, weights={"album/val": 3})
+    with pytest.raises(UsageError, match=r"at least 1 for each"):
+        publish(store, "mix", chosen, weights=weights | {"camera/val": 0})
+    with pytest.raises(UnknownNameError, match=r"Did you mean camera/val"):
+        publish(store, "mix", chosen, weights=weights | {"camra/val": 1})
 
 
 def test_publishers_at_once_get_different_versions(store: LocalObjectStore) -> None:

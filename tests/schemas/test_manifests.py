@@ -16,7 +16,7 @@ def test_a_manifest_comes_back() -> None:
 
 
 def test_a_manifest_of_another_version_is_refused() -> None:
-    body = canonical_json(MANIFEST).replace(b'"schema_version": 1', b'"schema_version": 99')
+    body = canonical_json(MANIFEST).replace(b'"schema_version": 2', b'"schema_version": 99')
     with pytest.raises(DataError, match=r"m\.json is not a valid Manifest: .*99.*schema_version"):
         parse_json(body, Manifest, "m.json")
 

@@ -7,17 +7,21 @@ import tarfile
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import blake3
+import msgspec
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 from PIL import Image
 
 from pipelines.store import layout
 from pipelines.store.arrays import FeatureArray, as_bytes
 from pipelines.store.commits import put_identical, write_commit
+from pipelines.store.listed import Listing
 from pipelines.store.local import LocalObjectStore
+from pipelines.store.row_index import build_feature_index, build_sample_index, encode_index
 from pipelines.store.tables import encode_table, table_record
 from schemas.features import FEATURES, FeatureSpec, PreprocessSpec, TeacherSpec, TokenizeSpec
 from schemas.ids import canonical_json, digest_bytes
@@ -64,6 +68,8 @@ class RootPlan:
     unlisted_shards: frozenset[int] = frozenset()
     """Shards that the manifest does not list for the feature."""
     teacher: TeacherSpec = TEACHER
+    indexed: bool = True
+    """Whether the manifest has indexes, as from version 2 on."""
 
 
 def build_root(root: Path, plan: RootPlan) -> LocalObjectStore:
@@ -71,9 +77,24 @@ def build_root(root: Path, plan: RootPlan) -> LocalObjectStore:
     store = LocalObjectStore(root)
     splits = tuple(_build_split(store, plan, split, rows) for split, rows in plan.splits.items())
     teachers = {plan.teacher.digest: plan.teacher}
-    manifest = Manifest(name=plan.name, teachers=teachers, splits=splits)
-    assert store.put_if_absent(layout.manifest_key(plan.name, 1), canonical_json(manifest))
+    version: Literal[1, 2] = 2 if plan.indexed else 1
+    manifest = Manifest(schema_version=version, name=plan.name, teachers=teachers, splits=splits)
+    body = canonical_json(manifest)
+    if not plan.indexed:
+        body = _of_version_1(body)
+    assert store.put_if_absent(layout.manifest_key(plan.name, 1), body)
     return store
+
+
+def _of_version_1(body: bytes) -> bytes:
+    """Leave out the fields that version 1 does not have."""
+    manifest = msgspec.json.decode(body)
+    del manifest["weights"]
+    for split in manifest["splits"]:
+        del split["index"]
+        for feature in split["features"]:
+            del feature["index"]
+    return canonical_json(manifest)
 
 
 def all_keys(plan: RootPlan) -> list[str]:
@@ -134,6 +155,7 @@ def _build_split(store: LocalObjectStore, plan: RootPlan, split: str, rows: int)
         split_file=split_file,
         part=_part(store, plan.name, listing),
         features=(_build_feature(store, plan, split, shards, split_file.blake3),),
+        index=_index(store, plan, build_sample_index(store, record, _listing(listing))),
     )
 
 
@@ -204,7 +226,22 @@ def _build_feature(
         array=metadata,
         rows_per_shard=plan.rows_per_shard,
         part=_part(store, plan.name, listing),
+        index=_index(store, plan, build_feature_index(array, _listing(listing))),
     )
+
+
+def _index(store: LocalObjectStore, plan: RootPlan, table: pa.Table) -> FileRecord | None:
+    if not plan.indexed:
+        return None
+    body = encode_index(table)
+    return _put(store, layout.index_key(plan.name, digest_bytes(body)), body)
+
+
+def _listing(rows: list[dict[str, Any]]) -> Listing:
+    return {
+        row["key"]: FileRecord(key=row["key"], bytes=row["bytes"], blake3=row["blake3"])
+        for row in rows
+    }
 
 
 def _write_features(array: FeatureArray, plan: RootPlan, shard: int, keys: list[str]) -> FileRecord:

@@ -17,14 +17,10 @@ Listing = dict[str, FileRecord]
 """Files by key."""
 
 
-def list_files(store: ObjectStore, part: PartRecord) -> tuple[Listing, list[int]]:
-    """Return the files that a part lists, and the numbers of its shards, ascending."""
-    rows = read_part(store, part).to_pylist()
-    files = {
-        row["key"]: FileRecord(key=row["key"], bytes=row["bytes"], blake3=row["blake3"])
-        for row in rows
-    }
-    return files, sorted({row["shard"] for row in rows})
+def list_files(store: ObjectStore, part: PartRecord) -> Listing:
+    """Return the files that a part lists."""
+    rows = read_part(store, part).select(["key", "bytes", "blake3"]).to_pylist()
+    return {row["key"]: FileRecord(**row) for row in rows}
 
 
 def read_listed_table(store: ObjectStore, record: FileRecord, columns: Sequence[str]) -> pa.Table:
