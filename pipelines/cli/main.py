@@ -18,6 +18,7 @@ _GROUPS = (
     "publish",
     "verify",
     "inspect",
+    "gc",
     "train",
     "demo",
 )

@@ -9,12 +9,9 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
-import shutil
-import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Self
 
 import ray
@@ -22,6 +19,7 @@ from ray.exceptions import RayError, RayTaskError
 
 from pipelines.engine.executor import MAX_ATTEMPTS, MAX_LOSSES, one_line, run_unit
 from pipelines.engine.pulse import PULSE
+from pipelines.engine.scratch import ScratchFolder
 from pipelines.engine.unit_queue import UnitQueue
 from pipelines.engine.work import (
     Failure,
@@ -338,8 +336,5 @@ def _short_folder() -> Iterator[str]:
     if chosen := os.environ.get("RAY_TMPDIR"):
         yield chosen
         return
-    folder = tempfile.mkdtemp(prefix="ray-", dir="/tmp" if Path("/tmp").is_dir() else None)
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    with ScratchFolder("ray", short=True) as scratch:
+        yield str(scratch.path)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import heapq
 import itertools
-import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any, Self
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipelines.engine.scratch import ScratchFolder
 from pipelines.normalize.phrases_of import PhraseUse
 from pipelines.store.commits import publish_identical
 from pipelines.store.objects import ObjectStore
@@ -44,7 +44,7 @@ class PhraseTable:
         self._in_memory = in_memory
         self._rows: dict[str, Row] = {}
         self._runs: list[Path] = []
-        self._folder = tempfile.TemporaryDirectory(prefix="samdistill-")
+        self._folder = ScratchFolder("phrases")
 
     def __enter__(self) -> Self:
         return self
@@ -55,7 +55,7 @@ class PhraseTable:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._folder.cleanup()
+        self._folder.remove()
 
     def add(self, use: PhraseUse) -> None:
         """Count one use."""
@@ -84,7 +84,7 @@ class PhraseTable:
             yield {**row, "sources": _source_cells(row["sources"])}
 
     def _spill(self) -> None:
-        path = Path(self._folder.name, f"{len(self._runs)}.arrow")
+        path = self._folder.path / f"{len(self._runs)}.arrow"
         with pa.OSFile(str(path), "wb") as file, pa.ipc.new_stream(file, _RUN) as run:
             for batch in _chunks(self._sorted(), _BATCH):
                 run.write_batch(pa.RecordBatch.from_pylist(batch, schema=_RUN))
@@ -102,8 +102,8 @@ def merge_rows(parts: Iterable[Iterator[Row]]) -> Iterator[Row]:
 def put_rows(store: ObjectStore, key: str, rows: Iterable[Row]) -> tuple[FileRecord, int]:
     """Store sorted rows as a table, or find it there alike; return its record and its rows."""
     count = 0
-    with tempfile.TemporaryDirectory(prefix="samdistill-") as folder:
-        path = Path(folder, "phrases.parquet")
+    with ScratchFolder("phrases") as folder:
+        path = folder.path / "phrases.parquet"
         with pq.ParquetWriter(path, PHRASES, compression="zstd") as writer:
             for group in _chunks(rows, _ROW_GROUP):
                 numbered = [{"row": row, **item} for row, item in enumerate(group, count)]

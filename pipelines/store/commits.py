@@ -8,7 +8,7 @@ import blake3
 
 from pipelines.store import layout
 from pipelines.store.objects import ObjectStore, StagedFile
-from schemas.errors import ConflictError
+from schemas.errors import ConflictError, IntegrityError
 from schemas.ids import canonical_json, parse_json
 from schemas.manifests import CommitRecord, FileRecord
 
@@ -43,9 +43,12 @@ def write_commit(store: ObjectStore, folder: str, record: CommitRecord) -> bool:
     ------
     ConflictError
         The shard is complete with another record.
+    IntegrityError
+        A file of it was removed meanwhile. Then the shard is not complete.
     """
     key, body = layout.commit_key(folder, record.shard), canonical_json(record)
     if store.put_if_absent(key, body):
+        _require_files(store, key, record)
         return True
     if store.get(key) != body:
         raise ConflictError(
@@ -53,6 +56,20 @@ def write_commit(store: ObjectStore, folder: str, record: CommitRecord) -> bool:
             fix="Two different inputs or versions share one root: use another --root for one.",
         )
     return False
+
+
+def _require_files(store: ObjectStore, key: str, record: CommitRecord) -> None:
+    """Take back the commit if gc has removed a file that lay there from an earlier attempt."""
+    for file in record.files:
+        found = store.size(file.key)
+        if found != file.bytes:
+            store.delete(key)
+            raise IntegrityError(
+                f"{file.key} was removed while its shard was being completed",
+                expected=f"{file.bytes} bytes",
+                got="no file" if found is None else f"{found} bytes",
+                fix="Run the same command again.",
+            )
 
 
 def publish_identical(store: ObjectStore, staged: StagedFile, record: FileRecord) -> None:

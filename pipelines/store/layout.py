@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import dataclass
+
 from schemas.ids import shard_name
 
 NORMALIZED = "normalized"
+FEATURES = "features"
 MANIFESTS = "manifests"
 
 
@@ -50,7 +54,7 @@ def report_key(dataset: str, split: str) -> str:
 
 def features_folder(dataset: str, split: str) -> str:
     """Folder of all feature arrays of a split, by teacher."""
-    return f"features/{dataset}/{split}"
+    return f"{FEATURES}/{dataset}/{split}"
 
 
 def array_folder(dataset: str, split: str, teacher: str, array: str) -> str:
@@ -101,3 +105,27 @@ def part_key(name: str, digest: str) -> str:
 def index_key(name: str, digest: str) -> str:
     """An index that manifests of that name share, named by its content."""
     return f"{manifest_folder(name)}/parts/{digest}.arrow"
+
+
+@dataclass(frozen=True, slots=True)
+class ShardPlace:
+    """A shard of a product, by the product's folder."""
+
+    folder: str
+    shard: int
+
+
+_SHARD_FILES = re.compile(
+    rf"(?P<split>{NORMALIZED}/[^/]+/[^/]+)/(?:media|samples|annotations)-(?P<cut>\d{{5,}})\.\w+"
+    rf"|(?P<array>{FEATURES}/[^/]+/[^/]+/[^/]+/[^/]+)"
+    r"/(?:c/(?P<stored>\d+)(?:/0)*|rows-(?P<rows>\d{5,})\.parquet)"
+)
+
+
+def shard_of(key: str) -> ShardPlace | None:
+    """Return the shard that a data file is a part of; None for what is not part of one."""
+    found = _SHARD_FILES.fullmatch(key)
+    if found is None:
+        return None
+    number = found["cut"] or found["stored"] or found["rows"]
+    return ShardPlace(found["split"] or found["array"], int(number))

@@ -19,7 +19,9 @@ COMMIT = CommitRecord(
 
 @pytest.fixture
 def store(tmp_path: Path) -> LocalObjectStore:
-    return LocalObjectStore(tmp_path)
+    store = LocalObjectStore(tmp_path)
+    store.put_if_absent(FILE.key, b"abc")
+    return store
 
 
 def test_commit_completes_a_shard_once(store: LocalObjectStore) -> None:
@@ -66,6 +68,6 @@ def test_hash_goes_over_blocks(
 ) -> None:
     monkeypatch.setattr(commits, "_HASH_BLOCK", 4096)
     body = bytes(range(256)) * 40
-    store.put_if_absent("f", body[:size])
-    record = FileRecord(key="f", bytes=size, blake3=digest_bytes(body[:size]))
-    assert commits.hash_file(store, "f") == record
+    store.put_if_absent("g", body[:size])
+    record = FileRecord(key="g", bytes=size, blake3=digest_bytes(body[:size]))
+    assert commits.hash_file(store, "g") == record
