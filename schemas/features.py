@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import Literal
 
 import msgspec
+import numpy as np
 
 from schemas.codec import get_codec
 from schemas.errors import IdentityError
@@ -105,10 +107,12 @@ class FeatureSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     @property
     def item_bytes(self) -> int:
         """Stored bytes of one row, without its checksum."""
-        size = get_codec(self.codec).itemsize
-        for extent in self.item_shape:
-            size *= extent
-        return size
+        return prod(self.stored_shape) * np.dtype(get_codec(self.codec).stored).itemsize
+
+    @property
+    def stored_shape(self) -> tuple[int, ...]:
+        """Shape of one row on disk: the item's, or its bytes when the codec stores parts."""
+        return get_codec(self.codec).stored_shape(self.item_shape)
 
     @property
     def array_name(self) -> str:

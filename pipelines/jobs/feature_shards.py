@@ -13,12 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.jobs.stored_rows import Range, StoredRow, stored_range
+from pipelines.jobs.stored_rows import StoredRow
 from pipelines.store import layout
 from pipelines.store.arrays import FeatureArray, StagedShard, as_bytes
 from pipelines.store.commits import hash_file, is_committed, write_commit
 from pipelines.store.shard_file import ShardReader
 from pipelines.store.tables import encode_table, read_table, table_record
+from schemas.codec import Extent
 from schemas.errors import DataError, IntegrityError
 from schemas.manifests import CommitRecord, FileRecord
 from schemas.tables import FEATURE_ROWS
@@ -48,7 +49,7 @@ class FeatureShard:
     ) -> None:
         self.array, self.rows = array, len(names)
         self._shard, self._target, self._names = shard, target, names
-        self._ranges: dict[int, Range] = {}
+        self._ranges: dict[int, Extent] = {}
         self._reasons: dict[int, str] = {}
         self._adopted: FileRecord | None = None
 
@@ -79,7 +80,7 @@ class FeatureShard:
             self._reasons.setdefault(row, LEFT_OUT)
             return
         self._target.writer.write(row, as_bytes(found.stored))
-        self._ranges[row] = found.range
+        self._ranges[row] = found.extent
 
     def quarantine(self, row: int, reason: str) -> None:
         """Leave a row out, with the reason ``kind: detail``."""
@@ -110,7 +111,7 @@ class FeatureShard:
         write_commit(self.array.store, self.array.folder, record)
         return record
 
-    def _publish_data(self) -> tuple[FileRecord, Mapping[int, Range]]:
+    def _publish_data(self) -> tuple[FileRecord, Mapping[int, Extent]]:
         if self._adopted is not None:
             return self._adopted, self._ranges
         record = self._target.writer.finish()
@@ -121,21 +122,21 @@ class FeatureShard:
                 self._discard(record.key, damage)
         return record, self._ranges
 
-    def _adopt_data(self) -> tuple[FileRecord, Mapping[int, Range]]:
+    def _adopt_data(self) -> tuple[FileRecord, Mapping[int, Extent]]:
         """Return record and ranges of the published file, all of whose checksums hold."""
         array, key = self.array, self.array.shard_key(self._shard)
         item = array.feature
         reader = ShardReader(array.store, key, array.record.rows_per_shard, item.item_bytes)
-        stored = np.empty(item.item_shape, dtype=array.dtype)
+        stored = np.empty(item.stored_shape, dtype=array.dtype)
         ranges = {}
         for row in np.flatnonzero(reader.present).tolist():
             if row >= self.rows:
                 raise IntegrityError(f"{key} holds row {row}", expected=f"{self.rows} rows at most")
             reader.read_into(row, as_bytes(stored))
-            ranges[row] = stored_range(array, stored)
+            ranges[row] = array.extent(stored)
         return hash_file(array.store, key), ranges
 
-    def _publish_rows(self, ranges: Mapping[int, Range]) -> tuple[FileRecord, dict[str, int]]:
+    def _publish_rows(self, ranges: Mapping[int, Extent]) -> tuple[FileRecord, dict[str, int]]:
         """Store the row table; return its record and the quarantined rows by reason."""
         store, key = self.array.store, layout.rows_key(self.array.folder, self._shard)
         rows = [self._row(row, ranges.get(row)) for row in range(self.rows)]
@@ -150,7 +151,7 @@ class FeatureShard:
                 self._discard(key, damage)
         return table_record(key, body), _by_kind(rows)
 
-    def _row(self, row: int, found: Range | None) -> dict[str, Any]:
+    def _row(self, row: int, found: Extent | None) -> dict[str, Any]:
         return {
             **_NO_NAME,
             **self._names[row],

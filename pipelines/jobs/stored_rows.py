@@ -1,25 +1,18 @@
-"""One row in the form in which it is stored, with the range of its values, at the speed of memory.
-
-PyTorch does it several times faster than numpy, which has no fast path for half floats: looking
-for values that are not finite and for the range is one pass here.
-"""
+"""One row in the form in which it is stored, with the ends of its values."""
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 import torch
 
 from pipelines.store.arrays import FeatureArray
-from schemas.codec import get_codec
+from pipelines.store.tensor_codec import TensorCodec
+from schemas.codec import Extent
 
 Values = npt.NDArray[Any] | torch.Tensor
-Range = tuple[float, float]
-"""Smallest and largest stored value of a row."""
 
 _PLAIN = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 """Codecs that are a conversion and nothing else."""
@@ -30,7 +23,7 @@ class StoredRow:
     """What goes to the file."""
 
     stored: npt.NDArray[Any]
-    range: Range
+    extent: Extent
 
 
 def device_type(array: FeatureArray) -> torch.dtype:
@@ -44,27 +37,7 @@ def store_row(array: FeatureArray, value: Values, where: str) -> StoredRow:
     Raises
     ------
     DataError
-        A value is not finite in this form, or the row has another shape.
+        A value cannot be stored in this form, or the row has another shape.
     """
-    plain = _PLAIN.get(array.feature.codec)
-    if isinstance(value, torch.Tensor) and plain and value.shape == array.feature.item_shape:
-        converted = value.to(plain).contiguous()
-        low, high = (float(limit) for limit in torch.aminmax(converted))
-        if math.isfinite(low) and math.isfinite(high):
-            bits = converted.view(torch.uint16) if plain is torch.bfloat16 else converted
-            return StoredRow(bits.numpy(), (low + 0.0, high + 0.0))
-    if isinstance(value, torch.Tensor):
-        value = value.float().numpy()
-    stored = array.encode(value, where)
-    return StoredRow(stored, stored_range(array, stored))
-
-
-def stored_range(array: FeatureArray, stored: npt.NDArray[Any]) -> Range:
-    """Return smallest and largest value of a row as it is stored; zero has no sign."""
-    plain = _PLAIN.get(array.feature.codec)
-    if plain is None or not stored.flags.writeable:
-        values = get_codec(array.feature.codec).decode(stored)
-        return float(values.min()) + 0.0, float(values.max()) + 0.0
-    bits = torch.from_numpy(np.ascontiguousarray(stored).reshape(-1))
-    low, high = torch.aminmax(bits.view(plain) if plain is torch.bfloat16 else bits)
-    return float(low) + 0.0, float(high) + 0.0
+    stored = TensorCodec(array.feature).encode_row(value, where)
+    return StoredRow(stored, array.extent(stored))

@@ -19,13 +19,15 @@ import numpy.typing as npt
 from pipelines.store import layout
 from pipelines.store.objects import ObjectStore, StagedFile
 from pipelines.store.shard_file import ShardReader, ShardWriter, read_chunk
-from schemas.codec import get_codec
+from schemas.codec import Extent, get_codec
 from schemas.errors import DataError, IdentityError
 from schemas.features import FeatureSpec, differing_fields
 from schemas.ids import canonical_json, digest_bytes, parse_json
 from schemas.manifests import ArrayRecord, FileRecord
 
 _ATTRIBUTE = "samdistill"
+_DECODING = "decoding"
+"""How other tools get values out of a row of bytes; absent when the row is its values."""
 _ZARR_TYPES = {"<f4": "float32", "<f2": "float16", "<u2": "uint16", "|u1": "uint8"}
 _CACHED_INDEXES = 4096
 
@@ -46,7 +48,7 @@ class FeatureArray:
         self.folder = layout.array_folder(
             record.dataset, record.split, record.teacher.digest, record.feature.array_name
         )
-        self._codec = get_codec(record.feature.codec)
+        self.codec = get_codec(record.feature.codec)
         self._readers: OrderedDict[int, ShardReader] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -66,7 +68,7 @@ class FeatureArray:
     @property
     def dtype(self) -> np.dtype[Any]:
         """Data type of the stored values."""
-        return np.dtype(self._codec.stored)
+        return np.dtype(self.codec.stored)
 
     def create(self) -> FileRecord:
         """Write zarr.json if it is not there, and check that it says the same if it is.
@@ -89,7 +91,7 @@ class FeatureArray:
 
     def shard_key(self, shard: int) -> str:
         """Key of a shard's file."""
-        return layout.array_shard_key(self.folder, shard, 1 + len(self.feature.item_shape))
+        return layout.array_shard_key(self.folder, shard, 1 + len(self.feature.stored_shape))
 
     @contextlib.contextmanager
     def stage_shard(self, shard: int) -> Iterator[StagedShard]:
@@ -102,13 +104,12 @@ class FeatureArray:
 
     def encode(self, values: npt.NDArray[Any], where: str) -> npt.NDArray[Any]:
         """Return one row in its stored form; non-finite values and other shapes are refused."""
-        if values.shape != self.feature.item_shape:
-            raise DataError(
-                f"{where}: {self.feature.name}",
-                expected=f"shape {self.feature.item_shape}",
-                got=values.shape,
-            )
-        return self._codec.encode(values, where)
+        require_shape(self.feature, values.shape, where)
+        return self.codec.encode(values, where)
+
+    def extent(self, stored: npt.NDArray[Any]) -> Extent:
+        """Return the least and the greatest value of a stored row."""
+        return self.codec.extent(stored, self.feature.item_shape)
 
     def reader(self, shard: int) -> ShardReader:
         """Return the reader of a shard; its index is read once and kept."""
@@ -142,10 +143,18 @@ class FeatureArray:
 
     def read(self, rows: Sequence[int]) -> npt.NDArray[np.float32]:
         """Return array rows, decoded to float32 ``[len(rows), *item_shape]``."""
-        stored = np.empty((len(rows), *self.feature.item_shape), dtype=self.dtype)
+        stored = np.empty((len(rows), *self.feature.stored_shape), dtype=self.dtype)
         for place, row in enumerate(rows):
             self.read_into(row, stored[place, ...])
-        return self._codec.decode(stored)
+        return self.codec.decode(stored, self.feature.item_shape)
+
+
+def require_shape(feature: FeatureSpec, shape: tuple[int, ...], where: str) -> None:
+    """Raise ``DataError``, which names ``where``, unless one row of the feature has this shape."""
+    if shape != feature.item_shape:
+        raise DataError(
+            f"{where}: {feature.name}", expected=f"shape {feature.item_shape}", got=shape
+        )
 
 
 def as_bytes(values: npt.NDArray[Any]) -> memoryview:
@@ -166,10 +175,13 @@ def read_array_record(store: ObjectStore, folder: str) -> ArrayRecord:
 def zarr_metadata(record: ArrayRecord) -> dict[str, Any]:
     """Return the zarr v3 metadata document of an array."""
     feature, codec = record.feature, get_codec(record.feature.codec)
-    item = list(feature.item_shape)
+    item = list(feature.stored_shape)
     little = {"name": "bytes", "configuration": {"endian": "little"}}
-    if codec.itemsize == 1:
+    if np.dtype(codec.stored).itemsize == 1:
         little = {"name": "bytes"}
+    attributes = {_ATTRIBUTE: msgspec.to_builtins(record)}
+    if parts := codec.parts(feature.item_shape):
+        attributes[_DECODING] = {"parts": msgspec.to_builtins(parts), "value": codec.formula}
     sharding = {
         "chunk_shape": [1, *item],
         "codecs": [little, {"name": "crc32c"}],
@@ -192,5 +204,5 @@ def zarr_metadata(record: ArrayRecord) -> dict[str, Any]:
         "fill_value": 0 if codec.stored in {"<u2", "|u1"} else 0.0,
         "codecs": [{"name": "sharding_indexed", "configuration": sharding}],
         "dimension_names": ["row", *[None] * len(item)],
-        "attributes": {_ATTRIBUTE: msgspec.to_builtins(record)},
+        "attributes": attributes,
     }

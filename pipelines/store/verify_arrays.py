@@ -16,7 +16,6 @@ from pipelines.store.shard_file import ShardReader
 from pipelines.store.splits import Split
 from pipelines.store.tables import read_table
 from pipelines.store.zarr_view import open_zarr
-from schemas.codec import get_codec
 from schemas.errors import IntegrityError
 from schemas.ids import canonical_json, digest_bytes
 from schemas.tables import FEATURE_ROWS
@@ -89,23 +88,19 @@ class ArrayShardCheck:
             )
 
     def _values(self, reader: ShardReader, slot: int, row: dict[str, Any]) -> Iterator[Finding]:
-        codec = get_codec(self.array.feature.codec)
-        stored = np.empty(self.array.feature.item_shape, dtype=self.array.dtype)
+        stored = np.empty(self.array.feature.stored_shape, dtype=self.array.dtype)
         try:
             reader.read_into(slot, memoryview(stored.reshape(-1).view(np.uint8).data))
         except IntegrityError as error:
             yield Finding(key=reader.key, problem=str(error))
             return
-        values = codec.decode(stored)
-        # A NaN anywhere is the minimum and the maximum; so two numbers show that all are finite.
-        found = np.array([values.min(), values.max()], dtype=np.float32)
+        found = self.array.extent(stored)
         where = f"row {slot}, {row['key'] or row['phrase']!r}"
         if not np.isfinite(found).all():
             yield Finding(key=reader.key, problem=f"{where} is not finite", got=str(found))
             return
-        # The table may state them before the codec rounded, which keeps the order of values.
-        stated = np.array([row["minimum"], row["maximum"]], dtype=np.float32)
-        if not np.array_equal(codec.decode(codec.encode(stated, where)), found):
+        stated = (row["minimum"], row["maximum"])
+        if stated != found:
             yield Finding(
                 key=reader.key,
                 problem=f"least and greatest value of {where}",
@@ -153,7 +148,7 @@ class ZarrCheck:
             if not slots.size:
                 continue
             row = shard * self.array.record.rows_per_shard + int(slots[-1])
-            ours = np.empty(self.array.feature.item_shape, dtype=self.array.dtype)
+            ours = np.empty(self.array.feature.stored_shape, dtype=self.array.dtype)
             self.array.read_into(row, ours)
             if np.asarray(opened[row]).tobytes() != ours.tobytes():
                 yield Finding(

@@ -47,11 +47,12 @@ def test_zarr_reads_back_exactly_what_was_written(
     rows = random_rows(shape, slots, codec)
     write_rows(array, 1, rows)
     stored = zarr.open_array(root / array.folder, mode="r")
-    assert stored.shape == (8, *shape)
+    stored_shape = array.feature.stored_shape
+    assert stored.shape == (8, *stored_shape)
     assert stored.dtype == array.dtype
     whole = np.asarray(stored[:])
     for row in range(8):
-        expected = np.zeros(shape, array.dtype)
+        expected = np.zeros(stored_shape, array.dtype)
         if row - 4 in rows:
             expected = array.encode(rows[row - 4], "x")
         assert np.array_equal(whole[row], expected)
@@ -176,3 +177,24 @@ def test_metadata_names_a_type_that_zarr_knows(tmp_path: Path, codec: str) -> No
     array = make_array(tmp_path, codec=codec)
     array.create()
     assert zarr.open_array(tmp_path / array.folder).dtype == np.dtype(get_codec(codec).stored)
+
+
+def test_other_tools_decode_by_the_attributes(tmp_path: Path) -> None:
+    array = make_array(tmp_path, (5, 4, 3), "int8")
+    values = random_rows((5, 4, 3), [2], "int8")
+    write_rows(array, 0, values)
+    theirs = zarr.open_array(tmp_path / array.folder, mode="r")
+    decoding = theirs.attrs.asdict()["decoding"]
+    row = np.asarray(theirs[2])
+    part = {
+        p["name"]: row[p["offset"] :][
+            : np.dtype(p["data_type"]).itemsize * int(np.prod(p["shape"]))
+        ]
+        .view(p["data_type"])
+        .reshape(p["shape"])
+        for p in decoding["parts"]
+    }
+    assert decoding["value"] == "low[g] + step[g] * code[g]"
+    decoded = part["low"][:, None, None] + part["step"][:, None, None] * part["code"]
+    assert np.array_equal(decoded, array.read([2])[0])
+    assert np.abs(decoded - values[2]).max() < 1 / 255
