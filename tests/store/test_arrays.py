@@ -197,4 +197,4 @@ def test_other_tools_decode_by_the_attributes(tmp_path: Path) -> None:
 def _cut(row: npt.NDArray[Any], part: dict[str, Any]) -> npt.NDArray[Any]:
     size = np.dtype(part["data_type"]).itemsize * int(np.prod(part["shape"]))
     cut: npt.NDArray[Any] = row[part["offset"] :][:size]
-    return cut.view(part["data_type"]).reshape(part["shape"])
+    return np.asarray(cut.view(part["data_type"]).reshape(part["shape"]))
