@@ -14,7 +14,7 @@ from downloaders.base import Fetched, FetchRequest
 from downloaders.content import HEAD_BYTES, wrong_content, wrong_head
 from downloaders.disk import require_space
 from downloaders.expiry import link_expiry
-from downloaders.host_limits import HostLimits
+from downloaders.host_limits import OVERALL, PER_HOST, HostLimits
 from downloaders.part_file import PartFile, PartState
 from downloaders.pieces import LARGE_BYTES, PIECE_BYTES, PieceError, PieceSource, read_pieces
 from downloaders.registry import open_transport, transport_name
@@ -40,15 +40,24 @@ class ResumingFetcher:
     ----------
     connections
         At a time for one large file, when the server can begin anywhere in it.
+    per_host, overall
+        How many connections may be open to one host, and together.
     """
 
-    def __init__(self, policy: Policy | None = None, *, connections: int = 1) -> None:
+    def __init__(
+        self,
+        policy: Policy | None = None,
+        *,
+        connections: int = 1,
+        per_host: int = PER_HOST,
+        overall: int = OVERALL,
+    ) -> None:
         self._policy = policy or Policy()
-        self._connections = connections
+        self.connections = connections
         self._transports: dict[str, Transport] = {}
         self._opening = threading.Lock()
         self._stopped = threading.Event()
-        self._limits = HostLimits(self._stopped)
+        self._limits = HostLimits(self._stopped, per_host=per_host, overall=overall)
 
     def __enter__(self) -> Self:
         return self
@@ -85,7 +94,7 @@ class ResumingFetcher:
         )
 
     def _from_mirror(self, url: str, request: FetchRequest, part: PartFile) -> Fetched:
-        attempt, mark, connections = 0, part.size, self._connections
+        attempt, mark, connections = 0, part.size, self.connections
         while True:
             _refuse_dead_link(url)
             try:

@@ -20,9 +20,12 @@ class HostLimits:
         When set, whoever waits gets ``KeyboardInterrupt``.
     """
 
-    def __init__(self, stopped: threading.Event) -> None:
+    def __init__(
+        self, stopped: threading.Event, *, per_host: int = PER_HOST, overall: int = OVERALL
+    ) -> None:
         self._stopped, self._lock = stopped, threading.Lock()
-        self._overall = threading.BoundedSemaphore(OVERALL)
+        self._per_host = per_host
+        self._overall = threading.BoundedSemaphore(overall)
         self._hosts: dict[str, threading.BoundedSemaphore] = {}
 
     @contextlib.contextmanager
@@ -30,7 +33,7 @@ class HostLimits:
         """Hold a slot for the host of ``url``."""
         host = "/".join(url.split("/", 3)[:3])
         with self._lock:
-            limit = self._hosts.setdefault(host, threading.BoundedSemaphore(PER_HOST))
+            limit = self._hosts.setdefault(host, threading.BoundedSemaphore(self._per_host))
         with self._hold(limit), self._hold(self._overall):
             yield
 

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pipelines.cli.options import DEFAULT_ROOT, DatasetName, Root, Splits
 from schemas.errors import UsageError
+
+if TYPE_CHECKING:
+    from pipelines.engine.work import Executor
+    from pipelines.jobs.download_units import Cluster
+
+_CLUSTER_WORKERS = 4
 
 
 def register(app: typer.Typer) -> None:
@@ -90,6 +96,22 @@ def download(
             "--connections", min=1, max=16, help="Connections for each file above 256 MB."
         ),
     ] = 4,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Fetch by so many Ray workers instead of threads of this process; they share the "
+            "connections that one host may have. Default with --address: 4.",
+        ),
+    ] = None,
+    address: Annotated[
+        str | None,
+        typer.Option(
+            envvar="RAY_ADDRESS",
+            help="Fetch on this Ray cluster, whose nodes must all see the raw folder; auto for "
+            "its own head.",
+        ),
+    ] = None,
 ) -> None:
     """Bring the archives of a data set to ROOT/raw/DATASET. The same command resumes."""
     from downloaders.fetch import ResumingFetcher
@@ -112,6 +134,7 @@ def download(
             links=links,
             options=options,
             jobs=jobs,
+            cluster=_cluster(workers, address),
             warn=view.show_warning,
         )
         plan = job.plan(split or [])
@@ -123,6 +146,22 @@ def download(
     view.show_report(report)
     if report.failed:
         raise typer.Exit(1)
+
+
+def _cluster(workers: int | None, address: str | None) -> Cluster | None:
+    """Return the processes that fetch, or None for threads of this one."""
+    if workers is None and address is None:
+        return None
+    from pipelines.jobs.download_units import Cluster
+
+    workers = workers or _CLUSTER_WORKERS
+
+    def open_executor(overlap: int) -> Executor:
+        from pipelines.engine.ray_executor import RayExecutor
+
+        return RayExecutor(workers=workers, address=address, overlap=overlap)
+
+    return Cluster(workers=workers, open=open_executor)
 
 
 def raw_folder(root: str, raw: Path | None) -> Path:

@@ -26,7 +26,8 @@ from rich.text import Text
 from downloaders.base import Downloader, DownloadPlan, RemoteFile, SplitFacts
 from downloaders.disk import free_bytes
 from downloaders.raw_folder import RawFolder
-from pipelines.jobs.download import DownloadReport, FileProgress
+from pipelines.jobs.download import DownloadReport
+from pipelines.jobs.download_threads import FileProgress
 
 _NARROW = 80
 _FILES_SHOWN = 20

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import queue
-import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 
 from downloaders.base import DownloadContext, Downloader, DownloadPlan, RemoteFile
@@ -17,11 +14,11 @@ from downloaders.found_files import remember_files
 from downloaders.links import dead_links, is_dead
 from downloaders.raw_folder import BringOptions, FileOutcome, RawFolder
 from downloaders.registry import find_dataset, transport_name
+from pipelines.jobs.download_threads import FileProgress, Finished, bring_in_threads
+from pipelines.jobs.download_units import Cluster, DownloadStage, bring_by_units, new_marker
 from pipelines.jobs.link_watch import LinkWatch, Warn
 from schemas.errors import UsageError
 
-FileProgress = Callable[[RemoteFile, int], None]
-"""Called with the bytes of a file that are on disk, from several threads."""
 _JOBS = 2
 _SMALL_JOBS = 64
 # Most of these wait for the disk together; how many connect is bounded by the fetcher.
@@ -52,7 +49,9 @@ class DownloadJob:
     links
         ``--links``: the list that the user got from the publisher.
     jobs
-        Files at a time; None for a number that suits the sizes of the files.
+        Files at a time, of each worker; None for a number that suits the sizes of the files.
+    cluster
+        The processes that fetch; None for threads of this one.
     warn
         Called with a line for people, from any thread.
     """
@@ -67,12 +66,14 @@ class DownloadJob:
         links: Path | None = None,
         options: BringOptions | None = None,
         jobs: int | None = None,
+        cluster: Cluster | None = None,
         warn: Warn = lambda _line: None,
     ) -> None:
         self._downloader, self._fetcher = downloader, fetcher
         self._options = options or BringOptions()
         self._mirror: str | None = None
         self._jobs, self._links, self._warn = jobs, links, warn
+        self._cluster = cluster
         if origin is not None:
             self._take_from(origin)
         self.raw = self._raw_folder(raw_dir, downloader)
@@ -110,10 +111,13 @@ class DownloadJob:
             remember_files(self.raw.path, plan)
         live = replace(plan, files=tuple(file for file in plan.files if file.name not in outcomes))
         watch = LinkWatch(live.files, self._warn)
+
+        def finished(outcome: FileOutcome) -> None:
+            outcomes[outcome.name] = outcome
+            watch.finished(outcome.name, outcome.bytes)
+
         try:
-            for done in self._in_threads(live, _both(watch.saw, progress)):
-                outcomes[done.name] = done
-                watch.finished(done.name, done.bytes)
+            self._bring(live, _both(watch.saw, progress), finished)
         except BaseException:
             self._fetcher.stop()
             raise
@@ -169,10 +173,9 @@ class DownloadJob:
             file.dataset is None and self.raw.stands_in(file) is not None
         )
 
-    def _thread_count(self, plan: DownloadPlan) -> int:
+    def _files_at_a_time(self, plan: DownloadPlan) -> int:
         largest = max((file.bytes or _SMALL_BYTES for file in plan.files), default=0)
-        jobs = self._jobs or (_JOBS if largest >= _SMALL_BYTES else _SMALL_JOBS)
-        return min(jobs, len(plan.files))
+        return self._jobs or (_JOBS if largest >= _SMALL_BYTES else _SMALL_JOBS)
 
     def _raw_folder(self, raw_dir: Path, downloader: Downloader) -> RawFolder:
         folder = raw_dir / downloader.entry.name
@@ -194,36 +197,22 @@ class DownloadJob:
             total += folder.missing_bytes(replace(plan, files=files))
         return total
 
-    def _in_threads(self, plan: DownloadPlan, progress: FileProgress) -> Iterator[FileOutcome]:
-        """Yield outcomes as they come.
-
-        The threads are daemons: after Ctrl-C nobody waits for one that hangs in a read, and a part
-        is sound wherever it is left.
-        """
-        waiting: queue.SimpleQueue[RemoteFile] = queue.SimpleQueue()
-        done: queue.SimpleQueue[FileOutcome | BaseException] = queue.SimpleQueue()
-        folders = self._raw_folders(plan)
-        for file in plan.files:
-            waiting.put(file)
-
-        def work() -> None:
-            try:
-                while True:
-                    file = waiting.get_nowait()
-                    done.put(folders[file.dataset].bring(file, partial(progress, file)))
-            except queue.Empty:
-                return
-            except BaseException as error:
-                # What no outcome can tell belongs to the caller's thread.
-                done.put(error)
-
-        for _ in range(self._thread_count(plan)):
-            threading.Thread(target=work, name="download", daemon=True).start()
-        for _ in plan.files:
-            result = done.get()
-            if isinstance(result, BaseException):
-                raise result
-            yield result
+    def _bring(self, plan: DownloadPlan, progress: FileProgress, finished: Finished) -> None:
+        jobs = self._files_at_a_time(plan)
+        if self._cluster is None:
+            bring_in_threads(plan.files, self._raw_folders(plan), jobs, progress, finished)
+            return
+        entry = self._downloader.entry
+        stage = DownloadStage(
+            raw_dir=self.raw.path.parent.absolute(),
+            marker=new_marker(entry.name),
+            downloader=self._downloader,
+            files=plan.files,
+            options=self._options,
+            connections=self._fetcher.connections,
+            workers=self._cluster.workers,
+        )
+        bring_by_units(stage, self._cluster.open(jobs), progress, finished)
 
 
 def _both(first: FileProgress, second: FileProgress) -> FileProgress:

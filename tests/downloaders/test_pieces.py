@@ -175,10 +175,9 @@ def test_goes_on_after_a_kill(server: FaultServer, body: bytes, tmp_path: Path) 
     assert sorted(os.listdir(tmp_path)) == ["a.zip"]
 
 
-def test_slots_are_bounded_per_host(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("downloaders.host_limits.PER_HOST", 2)
+def test_slots_are_bounded_per_host() -> None:
     stopped = threading.Event()
-    limits = HostLimits(stopped)
+    limits = HostLimits(stopped, per_host=2)
     with limits.slot("http://a/1"), limits.slot("http://a/2"), limits.slot("http://b/1"):
         threading.Timer(0.05, stopped.set).start()
         with pytest.raises(KeyboardInterrupt), limits.slot("http://a/3"):
