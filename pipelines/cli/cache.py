@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -13,13 +12,13 @@ from pipelines.cli.options import DEFAULT_ROOT, DEFAULT_TEACHER, DatasetName, Ro
 from schemas.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from rich.console import Console
 
     from pipelines.engine.work import Executor, RunReport
     from pipelines.jobs.cache import CacheOptions, CachePlan, PlannedStage
-    from pipelines.jobs.finish_split import Budget
+    from pipelines.store.run_log import RunLog
     from pipelines.store.splits import Split
     from pipelines.teachers.base import TeacherOptions
 
@@ -98,6 +97,9 @@ def cache(
     force: Annotated[
         bool, typer.Option("--force", help="Also when the disk looks too full.")
     ] = False,
+    json: Annotated[
+        bool, typer.Option("--json", help="Print the reports as JSON, all else as errors.")
+    ] = False,
 ) -> None:
     """Compute a teacher's features of a normalized data set. The same command resumes."""
     from rich.console import Console
@@ -114,6 +116,7 @@ def cache(
     from pipelines.jobs.finish_split import Budget
     from pipelines.store.open import open_store
     from pipelines.teachers.base import TeacherOptions
+    from schemas.ids import canonical_json
 
     wanted = [name.strip() for name in features.split(",") if name.strip()]
     expand_features(wanted)
@@ -129,13 +132,16 @@ def cache(
     splits = open_normalized(store, dataset, split or [])
     running = TeacherOptions(device=place.device, precision=precision, image_batch=batch)
     plans = _plan(splits, teacher, running, place, wanted, options)
-    console = Console(highlight=False, markup=False, soft_wrap=True)
+    console = Console(highlight=False, markup=False, soft_wrap=True, stderr=json)
     view.show_teacher(console, teacher, plans[0].teacher)
     for plan in plans:
         view.show_plan(console, plan, free_space(store))
     if not force:
         require_space(store, plans)
-    if not _run(console, plans, place, options.budget):
+    reports = _run(console, plans, place)
+    if json:
+        typer.echo(canonical_json(view.summaries(reports)), nl=False)
+    if view.show_excess(console, options.budget, reports.values()) or not _complete(plans, reports):
         raise typer.Exit(1)
 
 
@@ -233,39 +239,55 @@ def _plan(
     return [plan_cache(split, teacher, load, wanted, options) for split in splits]
 
 
-def _run(console: Console, plans: Sequence[CachePlan], place: _Place, budget: Budget) -> bool:
-    """Run all stages; say whether every unit is complete, within the budget of the whole run."""
-    from pipelines.cli.cache_view import show_excess
+def _run(console: Console, plans: Sequence[CachePlan], place: _Place) -> dict[str, RunReport]:
+    """Run all stages that have units left; return the reports by title.
 
-    stages = [
-        (f"{plan.split.name} {planned.stage.name}", planned)
-        for plan in plans
-        for planned in plan.stages
-    ]
-    for title, planned in stages:
+    A root that refuses to take a shard ends the run.
+    """
+    from pipelines.store.run_log import RunLog
+
+    reports: dict[str, RunReport] = {}
+    stages = _stages(plans)
+    for title, planned in stages.items():
         if not planned.units:
             console.print(f"{title}: complete")
-    left = [(title, planned) for title, planned in stages if planned.units]
-    executor, complete = place.open(), True
-    reports: list[RunReport] = []
-    with executor.session() if left else contextlib.nullcontext():
-        for title, planned in left:
-            report = _run_stage(console, title, planned, executor)
-            reports.append(report)
-            complete &= report.done + report.skipped == len(planned.units)
-            if any(failure.kind == "storage" for failure in report.failures):
-                return False
-    return not show_excess(console, budget, reports) and complete
+    left = {title: planned for title, planned in stages.items() if planned.units}
+    if not left:
+        return reports
+    executor = place.open()
+    with executor.session(), RunLog(plans[0].split.store, place.workers) as log:
+        for title, planned in left.items():
+            reports[title] = _run_stage(console, title, planned, executor, log)
+            if any(failure.kind == "storage" for failure in reports[title].failures):
+                break
+    return reports
+
+
+def _stages(plans: Sequence[CachePlan]) -> dict[str, PlannedStage]:
+    return {
+        f"{plan.split.name} {planned.stage.name}": planned
+        for plan in plans
+        for planned in plan.stages
+    }
 
 
 def _run_stage(
-    console: Console, title: str, planned: PlannedStage, executor: Executor
+    console: Console, title: str, planned: PlannedStage, executor: Executor, log: RunLog
 ) -> RunReport:
     from pipelines.cli import cache_view as view
     from pipelines.cli.progress import open_progress
+    from pipelines.jobs.cache_run import run_stage
 
-    units = list(planned.units)
-    with open_progress(console, title, len(units)) as listener:
-        report = executor.run(planned.stage, units, listener)
-    view.show_report(console, title, report, len(units))
+    with open_progress(console, title, len(planned.units)) as progress:
+        report = run_stage(planned, executor, title, progress, log)
+    view.show_report(console, title, report, len(planned.units))
     return report
+
+
+def _complete(plans: Sequence[CachePlan], reports: Mapping[str, RunReport]) -> bool:
+    """Say whether every unit of the plans is complete."""
+    for title, planned in _stages(plans).items():
+        report = reports.get(title)
+        if planned.units and (report is None or report.done + report.skipped < len(planned.units)):
+            return False
+    return True

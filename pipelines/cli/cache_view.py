@@ -81,6 +81,29 @@ def show_report(console: Console, title: str, report: RunReport, units: int) -> 
         console.print("The same command tries them again.")
 
 
+def summaries(reports: Mapping[str, RunReport]) -> list[dict[str, object]]:
+    """Return what ``--json`` prints: one object for each stage that ran."""
+    return [
+        {
+            "stage": title,
+            "done": report.done,
+            "skipped": report.skipped,
+            "failures": report.failures,
+            "rows": sum(item.rows for item in report.reports),
+            "quarantined": sum(item.quarantined for item in report.reports),
+            "bytes": sum(item.bytes for item in report.reports),
+            "lost_workers": report.lost_workers,
+            "seconds": report.seconds,
+            "device_busy": report.device_busy,
+            "steps": {
+                step: report.total(step)
+                for step in sorted({step for item in report.reports for step in item.seconds})
+            },
+        }
+        for title, report in reports.items()
+    ]
+
+
 def _seconds(report: RunReport, names: Mapping[str, str]) -> str:
     """Return what took time, and how long over all workers."""
     return ", ".join(

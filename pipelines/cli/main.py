@@ -15,6 +15,7 @@ _GROUPS = (
     "normalize",
     "phrases",
     "cache",
+    "status",
     "publish",
     "verify",
     "inspect",

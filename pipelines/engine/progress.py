@@ -45,13 +45,18 @@ class Progress:
         return self.done + self.skipped + len(self.failures)
 
     @property
+    def seconds(self) -> float:
+        """Time since the run began."""
+        return self._clock() - self._begun
+
+    @property
     def rows_per_second(self) -> float:
         """Rows that this run has completed per second of its time."""
-        return self.rows / max(self._clock() - self._begun, 1e-9)
+        return self.rows / max(self.seconds, 1e-9)
 
     @property
     def seconds_left(self) -> float | None:
         """Time for the units that are left, at the pace so far; None before the first is done."""
         if not self.done:
             return None
-        return (self._clock() - self._begun) / self.done * (self.units - self.settled)
+        return self.seconds / self.done * (self.units - self.settled)

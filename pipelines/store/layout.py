@@ -9,6 +9,8 @@ from schemas.ids import shard_name
 
 NORMALIZED = "normalized"
 FEATURES = "features"
+RUNS = "runs"
+LEASES = "leases"
 MANIFESTS = "manifests"
 
 
@@ -129,3 +131,18 @@ def shard_of(key: str) -> ShardPlace | None:
         return None
     number = found["cut"] or found["stored"] or found["rows"]
     return ShardPlace(found["split"] or found["array"], int(number))
+
+
+def run_key(run: str, number: int) -> str:
+    """The record of a driver, written for the ``number``-th time."""
+    return f"{RUNS}/{run}/{number:08d}.json"
+
+
+def lease_folder(group: str) -> str:
+    """Folder of the leases on the shards of a group of arrays."""
+    return f"{LEASES}/{group}"
+
+
+def lease_key(group: str, shard: int) -> str:
+    """Which run works on a shard now."""
+    return f"{lease_folder(group)}/{shard_name(shard)}.json"

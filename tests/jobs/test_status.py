@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from pipelines.cli import status as command
+from pipelines.jobs.status import root_status
+from pipelines.store import layout
+from pipelines.store.local import LocalObjectStore
+from pipelines.store.run_log import RunLog
+from schemas.runs import RunFailure, StageProgress
+from tests.jobs import normalized_split as made
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """Ten pictures in three shards, of which the second, with the missing picture, is cached."""
+    split = made.normalize(tmp_path, made.Stills())
+    (planned,) = made.plan(split, "image").stages
+    planned.stage.run(planned.units[1])
+    return tmp_path
+
+
+def invoke(root: Path, *arguments: str) -> str:
+    app = typer.Typer()
+    app.callback()(lambda: None)
+    command.register(app)
+    result = CliRunner().invoke(app, ["status", "--root", str(root), *arguments])
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def test_without_drivers_it_counts_commits(root: Path) -> None:
+    status = root_status(LocalObjectStore(root), quarantined=True)
+    (array,) = status.arrays
+    assert (array.array, array.shards, array.done) == ("image.trunk", 3, 1)
+    assert (array.rows, array.rows_left) == (10, 7)
+    assert array.quarantined == {"missing": 1}
+    assert (array.rows_per_second, array.seconds_left) == (0, None)
+    assert (status.runs, status.workers) == ((), 0)
+
+
+def test_running_drivers_give_the_pace(root: Path) -> None:
+    store = LocalObjectStore(root)
+    folder = layout.array_folder("made-up", "stills", made.load_tiny().spec.digest, "image.trunk")
+    failure = RunFailure(unit="image/made-up/stills/00002", kind="code", error="RuntimeError: x")
+    stage = StageProgress(
+        title="t",
+        arrays=(folder,),
+        units=2,
+        rows=6,
+        seconds=3.0,
+        quarantined=1,
+        failed=1,
+        failures=(failure,),
+    )
+    with RunLog(store, 2) as one, RunLog(store, 3) as two:
+        for log in (one, two):
+            log.note(stage)
+            log.write()
+        status = root_status(store)
+        assert status.workers == 5
+        (array,) = status.arrays
+        assert (array.rows_per_second, array.seconds_left) == (4.0, 7 / 4)
+        assert [run.state for run in status.runs] == ["running"] * 2
+        shown = invoke(root)
+    for text in ("made-up/stills", "1/3", "4.0", "2 drivers with 5 workers run now", "00002, code"):
+        assert text in shown
+    status = root_status(store)
+    assert [(run.state, run.rows, run.quarantined) for run in status.runs] == [("ended", 6, 1)] * 2
+    assert status.arrays[0].seconds_left is None
+
+
+def test_json_holds_all_numbers(root: Path) -> None:
+    found = json.loads(invoke(root, "--json", "--quarantined"))
+    assert found["arrays"][0]["done"] == 1
+    assert found["arrays"][0]["quarantined"] == {"missing": 1}
+    assert found["runs"] == []
+
+
+def test_reasons_are_shown_when_asked_for(root: Path) -> None:
+    assert "made-up/stills image.trunk: 1 rows missing" in invoke(root, "--quarantined")
+
+
+def test_a_root_without_features_says_what_makes_them(tmp_path: Path) -> None:
+    assert "samdistill cache DATASET" in invoke(tmp_path)
+
+
+def test_features_whose_split_is_gone_are_counted_all_the_same(root: Path) -> None:
+    Path(root, "normalized/made-up/stills/split.json").unlink()
+    (array,) = root_status(LocalObjectStore(root)).arrays
+    assert (array.done, array.rows) == (1, 12)
