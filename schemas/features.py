@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from math import prod
 from typing import Literal
 
@@ -117,7 +118,7 @@ class FeatureSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     @property
     def array_name(self) -> str:
         """Folder of the array: the name, and the codec when it is not the default one."""
-        default = FEATURES[self.name].codec
+        default = get_feature(self.name).codec
         return self.name if self.codec == default else f"{self.name}@{self.codec}"
 
 
@@ -125,38 +126,63 @@ class FeatureKind(msgspec.Struct, frozen=True, kw_only=True):
     """A feature that this project knows how to compute, before a teacher gives it a shape."""
 
     rows: RowKind
-    codec: str
+    codec: str = "float16"
     about: str
+    on_request: bool = False
+    """Not among the features that the name of their group stands for."""
 
 
 FEATURES: dict[str, FeatureKind] = {
     "image.trunk": FeatureKind(
-        rows="sample", codec="float16", about="last hidden state of the ViT trunk, before the neck"
+        rows="sample", about="last hidden state of the ViT trunk, before the neck"
     ),
-    "text.tokens": FeatureKind(
-        rows="phrase", codec="float16", about="projected text features of every token"
+    "image.layerNN": FeatureKind(
+        rows="sample",
+        about="hidden state behind block NN of the trunk; 00: what enters the first block",
+        on_request=True,
     ),
+    "image.fpn72.detector": FeatureKind(
+        rows="sample", about="level of the detector's neck at the trunk's own stride of 14"
+    ),
+    "image.fpn72.tracker": FeatureKind(
+        rows="sample", about="level of the tracker's neck at the trunk's own stride of 14"
+    ),
+    "text.tokens": FeatureKind(rows="phrase", about="projected text features of every token"),
     "text.mask": FeatureKind(
         rows="phrase", codec="uint8", about="1 for a real token, 0 for padding"
     ),
     "memory.maskmem": FeatureKind(
-        rows="object_frame", codec="float16", about="spatial memory of one object on one frame"
+        rows="object_frame", about="spatial memory of one object on one frame"
     ),
     "memory.object_pointer": FeatureKind(
-        rows="object_frame", codec="float16", about="object pointer of the mask decoder"
+        rows="object_frame", about="object pointer of the mask decoder"
     ),
-    "memory.mask_logits": FeatureKind(
-        rows="object_frame", codec="float16", about="low-resolution mask logits"
-    ),
+    "memory.mask_logits": FeatureKind(rows="object_frame", about="low-resolution mask logits"),
     "memory.object_score": FeatureKind(
         rows="object_frame", codec="float32", about="logit of the object being visible"
     ),
 }
+"""All features, or families of them: ``NN`` stands for two digits.
+
+What stands before the last dot is the feature's group.
+"""
+
+_FAMILY = re.compile(r"(?<=^image\.layer)\d\d$")
 
 
 def get_feature(name: str) -> FeatureKind:
     """Return the feature of that name, or raise ``UnknownNameError`` with the nearest ones."""
     try:
-        return FEATURES[name]
+        return FEATURES[family_of(name)]
     except KeyError:
         raise nearest_name("feature", name, FEATURES) from None
+
+
+def family_of(name: str) -> str:
+    """Return the name under which ``FEATURES`` knows a feature."""
+    return _FAMILY.sub("NN", name)
+
+
+def group_of(name: str) -> str:
+    """Return the group of a feature: ``image`` of ``image.trunk``."""
+    return name.rpartition(".")[0]

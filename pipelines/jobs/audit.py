@@ -167,7 +167,8 @@ def _compare_rows(
             sample = split.samples(shard)[row]
             image = decode_image(split.read_image(shard, sample), sample.key)
             size = teacher.spec.preprocess.image_size
-            features = teacher.encode_images(resize_to_square(image, size)[None])
+            square = resize_to_square(image, size)
+            features = teacher.encode_images(square[None], (array.feature.name,))
         live = np.asarray(features[array.feature.name][0], dtype=np.float32)
         yield _compare(array, shard, row, live)
 
@@ -188,7 +189,8 @@ def _compare_clip(
     images = (decode_image(split.read_image(shard, frame), frame.key) for frame in clip.frames)
     frames = (resize_to_square(image, size) for image in images)
     compared = 0
-    for tracked in teacher.track(frames, len(clip.frames), clip.prompts):
+    wanted = [array.feature.name for array in arrays]
+    for tracked in teacher.track(frames, len(clip.frames), clip.prompts, wanted):
         for item in tracked.objects:
             row = places[item.object_id, tracked.frame]
             for array in arrays:

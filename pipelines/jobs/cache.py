@@ -24,12 +24,20 @@ from pipelines.store.shard_file import index_bytes, row_bytes
 from pipelines.store.splits import Split
 from pipelines.teachers.base import Teacher
 from schemas.errors import IncompleteError, StorageError, UsageError
-from schemas.features import FEATURES, FeatureSpec, RowKind, TeacherSpec, get_feature
+from schemas.features import (
+    FEATURES,
+    FeatureSpec,
+    RowKind,
+    TeacherSpec,
+    family_of,
+    get_feature,
+    group_of,
+)
 from schemas.ids import nearest_name
 from schemas.manifests import ArrayRecord
 
-GROUPS: dict[str, RowKind] = {"image": "sample", "text": "phrase", "memory": "object_frame"}
-"""What ``--features`` takes beside exact names: all features of such rows."""
+GROUPS = ("image", "text", "memory")
+"""What ``--features`` takes beside exact names: all features of a group but those on request."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,14 +191,17 @@ def expand_features(wanted: Iterable[str]) -> list[tuple[str, str | None]]:
     for text in wanted or GROUPS:
         name, _, codec = text.partition("@")
         if name in GROUPS:
-            members = [key for key, kind in FEATURES.items() if kind.rows == GROUPS[name]]
-        elif name in FEATURES:
+            usual = [key for key, kind in FEATURES.items() if not kind.on_request]
+            members = [key for key in usual if group_of(key) == name]
+        elif family_of(name) in FEATURES:
             members = [name]
         else:
             raise nearest_name("feature", name, [*GROUPS, *FEATURES])
         chosen.update(dict.fromkeys((member, codec or None) for member in members))
     places = list(FEATURES)
-    return sorted(chosen, key=lambda item: (places.index(item[0]), item[1] or ""))
+    return sorted(
+        chosen, key=lambda item: (places.index(family_of(item[0])), item[0], item[1] or "")
+    )
 
 
 def _possible(

@@ -74,8 +74,10 @@ class ImageEncoder:
             if sample.quarantine is not None:
                 writer.leave_out("sample", [sample.row], sample.quarantine)
 
+        wanted = writer.features("sample")
+
         def call(batch: Sequence[torch.Tensor]) -> DeviceFeatures:
-            return teacher.encode_on_device(writer.device.upload(batch))
+            return teacher.encode_on_device(writer.device.upload(batch), wanted)
 
         forward = Forward(call, "sample", writer)
         sound = [sample for sample in samples if sample.quarantine is None]

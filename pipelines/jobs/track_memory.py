@@ -85,10 +85,11 @@ class MemoryEncoder:
             ahead=2 * self.images.batch,
         )
         with contextlib.closing(frames):
-            tracked = teacher.track(frames, len(clip.frames), clip.prompts)
+            wanted = writer.features("sample") + writer.features("object_frame")
+            tracked = teacher.track(frames, len(clip.frames), clip.prompts, wanted)
             for frame in _timed(tracked, writer):
                 row = clip.frames[frame.frame].row
-                writer.put([row], {"image.trunk": frame.trunk_CGG[None]})
+                writer.put([row], {name: map_[None] for name, map_ in frame.features.items()})
                 rows = [places[tracked.object_id, frame.frame] for tracked in frame.objects]
                 writer.put(rows, _stacked(frame.objects))
 

@@ -60,6 +60,10 @@ class UnitWriter:
         shards = self._of_kind(kind)
         return max((shard.array.record.rows_per_shard for shard in shards), default=0)
 
+    def features(self, kind: RowKind) -> tuple[str, ...]:
+        """Return the names of the features that are written here, of one kind."""
+        return tuple({shard.array.feature.name: None for shard in self._of_kind(kind)})
+
     @contextlib.contextmanager
     def forward(self) -> Iterator[None]:
         """Count the block as a forward pass, in this unit's turn."""

@@ -24,7 +24,7 @@ from pipelines.store.arrays import FeatureArray
 from pipelines.store.objects import ObjectStore, storage_errors
 from pipelines.store.published import PublishedManifest, read_part
 from pipelines.store.splits import Split
-from schemas.features import FEATURES, TeacherSpec
+from schemas.features import TeacherSpec, get_feature
 from schemas.manifests import ManifestSplit
 from schemas.samples import MediaKind
 
@@ -186,7 +186,7 @@ def _about_feature(feature: FeatureSummary, *, several_teachers: bool) -> str:
     spec = feature.feature
     shape = _TIMES.join(map(str, spec.item_shape)) or "scalar"
     parts = [
-        FEATURES[spec.name].about,
+        get_feature(spec.name).about,
         shape,
         spec.codec,
         f"{plural(feature.rows, 'row')} in {plural(feature.shards, 'shard')}",

@@ -6,7 +6,7 @@ D width of a token.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -15,7 +15,7 @@ import numpy.typing as npt
 import torch
 
 from schemas.codec import get_codec
-from schemas.features import FeatureSpec, TeacherSpec, get_feature
+from schemas.features import FEATURES, FeatureSpec, TeacherSpec, get_feature, group_of
 from schemas.ids import nearest_name
 from schemas.videos import Prompt
 
@@ -24,6 +24,12 @@ Features = dict[str, npt.NDArray[Any]]
 """Values by feature name (``schemas.features.FEATURES``): float32, ``text.mask`` uint8."""
 DeviceFeatures = dict[str, torch.Tensor]
 """The same, still on the teacher's device: floats of any width, perhaps not computed yet."""
+
+TRUNK = ("image.trunk",)
+MEMORY = tuple(
+    name for name, kind in FEATURES.items() if group_of(name) == "memory" and not kind.on_request
+)
+"""What tracking is usually done for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +53,7 @@ class TrackedObject:
 
     object_id: int
     features: Features
-    """Each ``memory.*`` feature, of the shape that ``Teacher.feature`` names."""
+    """Each wanted ``memory.*`` feature, of the shape that ``Teacher.feature`` names."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,8 +61,8 @@ class TrackedFrame:
     """One frame of a clip, with the objects whose prompt lies on it or before it."""
 
     frame: int
-    trunk_CGG: Float32
-    """What ``encode_images`` gives for this frame as ``image.trunk``."""
+    features: Features
+    """Each wanted ``image.*`` feature: what ``encode_images`` gives for this frame."""
     objects: tuple[TrackedObject, ...]
     """In the order of their ids."""
 
@@ -81,8 +87,10 @@ class Teacher(Protocol):
     def device(self) -> torch.device:
         """Where it computes."""
 
-    def encode_images(self, batch_BCHW: torch.Tensor) -> Features:
-        """Return ``image.trunk`` of images that ``resize_to_square`` has prepared.
+    def encode_images(self, batch_BCHW: torch.Tensor, wanted: Collection[str] = TRUNK) -> Features:
+        """Return the wanted ``image.*`` features of images that ``resize_to_square`` has prepared.
+
+        What is not wanted is not computed.
 
         Raises
         ------
@@ -90,7 +98,9 @@ class Teacher(Protocol):
             The batch is not uint8 ``[B, 3, image_size, image_size]``.
         """
 
-    def encode_on_device(self, batch_BCHW: torch.Tensor) -> DeviceFeatures:
+    def encode_on_device(
+        self, batch_BCHW: torch.Tensor, wanted: Collection[str] = TRUNK
+    ) -> DeviceFeatures:
         """Return what ``encode_images`` does, without waiting for the device or copying from it.
 
         The batch may be on the device already. Nothing else writes to the tensors later.
@@ -100,7 +110,11 @@ class Teacher(Protocol):
         """Return ``text.tokens`` and ``text.mask``; tokens of padding are all zeros."""
 
     def track(
-        self, frames: Iterable[torch.Tensor], frame_count: int, prompts: Sequence[Prompt]
+        self,
+        frames: Iterable[torch.Tensor],
+        frame_count: int,
+        prompts: Sequence[Prompt],
+        wanted: Collection[str] = TRUNK + MEMORY,
     ) -> Iterator[TrackedFrame]:
         """Follow the prompted objects through a clip, in one pass and bounded memory.
 
@@ -113,6 +127,8 @@ class Teacher(Protocol):
             lazily, at most one trunk batch ahead.
         frame_count
             How many there are: the tracker scales its time encoding by it.
+        wanted
+            Names of ``image.*`` and ``memory.*`` features.
 
         Raises
         ------

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -19,6 +19,8 @@ from transformers.utils import logging as transformers_logging
 
 from pipelines.media.preprocess import normalize
 from pipelines.teachers.base import (
+    MEMORY,
+    TRUNK,
     DeviceFeatures,
     Features,
     TeacherOptions,
@@ -27,6 +29,7 @@ from pipelines.teachers.base import (
 )
 from pipelines.teachers.digests import CONFIG_FILE, digest_config, digest_weights
 from pipelines.teachers.hub import local_folder
+from pipelines.teachers.image_maps import ImageMaps, map_shapes
 from pipelines.teachers.tokenize import tokenize, tokenize_spec
 from pipelines.teachers.tracking import ClipTracker, to_numpy
 from schemas.errors import DataError, UsageError
@@ -44,6 +47,7 @@ class Sam3Teacher:
         self._device = torch.device(options.device)
         self._image_batch = options.image_batch
         self._shapes = _feature_shapes(model.config, spec.tokenize.context)
+        self._maps = ImageMaps(model)
 
     @classmethod
     def load(cls, name_or_path: str, options: TeacherOptions | None = None) -> Sam3Teacher:
@@ -81,15 +85,17 @@ class Sam3Teacher:
         """See ``Teacher.device``."""
         return self._device
 
-    def encode_images(self, batch_BCHW: torch.Tensor) -> Features:
+    def encode_images(self, batch_BCHW: torch.Tensor, wanted: Collection[str] = TRUNK) -> Features:
         """See ``Teacher.encode_images``."""
-        found = self.encode_on_device(batch_BCHW)
+        found = self.encode_on_device(batch_BCHW, wanted)
         return {name: to_numpy(values) for name, values in found.items()}
 
-    def encode_on_device(self, batch_BCHW: torch.Tensor) -> DeviceFeatures:
+    def encode_on_device(
+        self, batch_BCHW: torch.Tensor, wanted: Collection[str] = TRUNK
+    ) -> DeviceFeatures:
         """See ``Teacher.encode_on_device``."""
         with self._computing():
-            return {"image.trunk": self._as_map(self._trunk(batch_BCHW))}
+            return self._maps.compute(self._pixels(batch_BCHW), wanted)
 
     def encode_text(self, phrases: Sequence[str]) -> Features:
         """See ``Teacher.encode_text``."""
@@ -106,37 +112,55 @@ class Sam3Teacher:
         return {"text.tokens": to_numpy(tokens_PTD), "text.mask": tokens.mask_PT}
 
     def track(
-        self, frames: Iterable[torch.Tensor], frame_count: int, prompts: Sequence[Prompt]
+        self,
+        frames: Iterable[torch.Tensor],
+        frame_count: int,
+        prompts: Sequence[Prompt],
+        wanted: Collection[str] = TRUNK + MEMORY,
     ) -> Iterator[TrackedFrame]:
         """See ``Teacher.track``."""
         tracker = ClipTracker(self._model, frame_count, prompts)
-        return self._walk(iter(frames), frame_count, tracker)
+        return self._walk(iter(frames), frame_count, tracker, wanted)
 
     def _walk(
-        self, frames: Iterator[torch.Tensor], frame_count: int, tracker: ClipTracker
+        self,
+        frames: Iterator[torch.Tensor],
+        frame_count: int,
+        tracker: ClipTracker,
+        wanted: Collection[str],
     ) -> Iterator[TrackedFrame]:
         frame = 0
         while batch := list(itertools.islice(frames, self._image_batch)):
             if frame + len(batch) > frame_count:
                 raise DataError("clip", expected=f"{frame_count} frames", got="more")
             with self._computing():
-                trunk_BTC = self._trunk(torch.stack(batch))
-            for tokens_TC in trunk_BTC:
-                yield self._step(tracker, frame, tokens_TC[None])
+                tokens_BTC, blocks = self._maps.trunk(self._pixels(torch.stack(batch)), wanted)
+            for place in range(len(batch)):
+                one = slice(place, place + 1)
+                maps = {name: values[one] for name, values in blocks.items()}
+                yield self._step(tracker, frame, tokens_BTC[one], maps, wanted)
                 frame += 1
         if frame < frame_count:
             raise DataError("clip", expected=f"{frame_count} frames", got=frame)
 
-    def _step(self, tracker: ClipTracker, frame: int, trunk_1TC: torch.Tensor) -> TrackedFrame:
+    def _step(
+        self,
+        tracker: ClipTracker,
+        frame: int,
+        tokens_1TC: torch.Tensor,
+        blocks: DeviceFeatures,
+        wanted: Collection[str],
+    ) -> TrackedFrame:
         with self._computing():
+            maps = blocks | self._maps.of_trunk(tokens_1TC, wanted)
             return TrackedFrame(
                 frame=frame,
-                trunk_CGG=to_numpy(self._as_map(trunk_1TC)[0]),
-                objects=tracker.step(frame, trunk_1TC),
+                features={name: to_numpy(values[0]) for name, values in maps.items()},
+                objects=tracker.step(frame, tokens_1TC),
             )
 
-    def _trunk(self, batch_BCHW: torch.Tensor) -> torch.Tensor:
-        """Return the trunk's tokens [B, G*G, C]; neither neck runs."""
+    def _pixels(self, batch_BCHW: torch.Tensor) -> torch.Tensor:
+        """Return what the trunk takes, on the device."""
         size = self._spec.preprocess.image_size
         if batch_BCHW.dtype != torch.uint8 or batch_BCHW.shape[1:] != (3, size, size):
             raise DataError(
@@ -144,16 +168,7 @@ class Sam3Teacher:
                 expected=f"uint8 [B, 3, {size}, {size}]",
                 got=f"{batch_BCHW.dtype} {list(batch_BCHW.shape)}",
             )
-        pixels_BCHW = normalize(
-            batch_BCHW.to(self._device, non_blocking=True), self._spec.preprocess
-        )
-        tokens: torch.Tensor = self._model.detector_model.vision_encoder.backbone(
-            pixels_BCHW
-        ).last_hidden_state
-        return tokens
-
-    def _as_map(self, tokens_BTC: torch.Tensor) -> torch.Tensor:
-        return tokens_BTC.transpose(1, 2).reshape(len(tokens_BTC), *self._shapes["image.trunk"])
+        return normalize(batch_BCHW.to(self._device, non_blocking=True), self._spec.preprocess)
 
     @contextlib.contextmanager
     def _computing(self) -> Iterator[None]:
@@ -228,7 +243,7 @@ def _feature_shapes(config: Sam3VideoConfig, context: int) -> dict[str, tuple[in
     trunk = detector.vision_config.backbone_config
     grid = trunk.image_size // trunk.patch_size
     return {
-        "image.trunk": (trunk.hidden_size, grid, grid),
+        **map_shapes(config),
         "text.tokens": (context, detector.detr_encoder_config.hidden_size),
         "text.mask": (context,),
         "memory.maskmem": (tracker.memory_encoder_output_channels, grid, grid),

@@ -5,13 +5,15 @@ Suffixes: B batch, C channels, H height, W width, G side of the feature grid.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
 from pipelines.teachers.base import (
+    MEMORY,
+    TRUNK,
     DeviceFeatures,
     Features,
     Float32,
@@ -25,7 +27,7 @@ from schemas.videos import Prompt
 
 GRID, CHANNELS, TOKENS, WIDTH = 36, 24, 12, 32
 SIZE = 8 * GRID
-MEMORY = 4
+DEPTH = 4
 
 
 class ColourTeacher:
@@ -53,7 +55,7 @@ class ColourTeacher:
             "image.trunk": (CHANNELS, GRID, GRID),
             "text.tokens": (TOKENS, WIDTH),
             "text.mask": (TOKENS,),
-            "memory.maskmem": (MEMORY, GRID, GRID),
+            "memory.maskmem": (DEPTH, GRID, GRID),
             "memory.object_pointer": (WIDTH,),
             "memory.mask_logits": (4 * GRID, 4 * GRID),
             "memory.object_score": (),
@@ -64,11 +66,13 @@ class ColourTeacher:
     def device(self) -> torch.device:
         return torch.device("cpu")
 
-    def encode_on_device(self, batch_BCHW: torch.Tensor) -> DeviceFeatures:
-        found = self.encode_images(batch_BCHW)
+    def encode_on_device(
+        self, batch_BCHW: torch.Tensor, wanted: Collection[str] = TRUNK
+    ) -> DeviceFeatures:
+        found = self.encode_images(batch_BCHW, wanted)
         return {name: torch.from_numpy(values) for name, values in found.items()}
 
-    def encode_images(self, batch_BCHW: torch.Tensor) -> Features:
+    def encode_images(self, batch_BCHW: torch.Tensor, wanted: Collection[str] = TRUNK) -> Features:
         pixels = batch_BCHW.to(torch.float32) / 255
         grey = pixels.mean(1, keepdim=True)
         across = F.pad(grey.diff(dim=3).abs(), (0, 1)) * 4
@@ -89,7 +93,11 @@ class ColourTeacher:
         return {"text.tokens": tokens, "text.mask": mask}
 
     def track(
-        self, frames: Iterable[torch.Tensor], frame_count: int, prompts: Sequence[Prompt]
+        self,
+        frames: Iterable[torch.Tensor],
+        frame_count: int,
+        prompts: Sequence[Prompt],
+        wanted: Collection[str] = TRUNK + MEMORY,
     ) -> Iterator[TrackedFrame]:
         for number, frame in enumerate(frames):
             trunk: Float32 = self.encode_images(frame[None])["image.trunk"][0]
@@ -101,7 +109,7 @@ class ColourTeacher:
                 )
                 for prompt in sorted(started, key=lambda prompt: prompt.object_id)
             )
-            yield TrackedFrame(frame=number, trunk_CGG=trunk, objects=objects)
+            yield TrackedFrame(frame=number, features={"image.trunk": trunk}, objects=objects)
 
 
 def _memory(prompt: Prompt, trunk_CGG: Float32, age: float) -> Features:
@@ -109,7 +117,7 @@ def _memory(prompt: Prompt, trunk_CGG: Float32, age: float) -> Features:
     logits = F.interpolate(mask, (4 * GRID, 4 * GRID), mode="bilinear", antialias=True)[0, 0]
     small = F.avg_pool2d(logits[None], 4)[0].numpy()
     return {
-        "memory.maskmem": trunk_CGG[:MEMORY] * small,
+        "memory.maskmem": trunk_CGG[:DEPTH] * small,
         "memory.object_pointer": np.resize((trunk_CGG * small).mean((1, 2)), WIDTH),
         "memory.mask_logits": (logits.numpy() - 0.5 - 0.2 * age) * 12,
         "memory.object_score": np.float32(6 - 4 * age).reshape(()),

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
 import torch
 
-from pipelines.teachers.base import DeviceFeatures, Features, Teacher, TrackedFrame
+from pipelines.teachers.base import MEMORY, TRUNK, DeviceFeatures, Features, Teacher, TrackedFrame
 from schemas.features import FeatureSpec, TeacherSpec
 from schemas.videos import Prompt
 from tests.jobs.normalized_split import load_tiny
@@ -37,13 +37,15 @@ class MisbehavingTeacher:
     def device(self) -> torch.device:
         return self._teacher.device
 
-    def encode_images(self, batch_BCHW: torch.Tensor) -> Features:
-        found = self.encode_on_device(batch_BCHW)
+    def encode_images(self, batch_BCHW: torch.Tensor, wanted: Collection[str] = TRUNK) -> Features:
+        found = self.encode_on_device(batch_BCHW, wanted)
         return {name: values.numpy() for name, values in found.items()}
 
-    def encode_on_device(self, batch_BCHW: torch.Tensor) -> DeviceFeatures:
+    def encode_on_device(
+        self, batch_BCHW: torch.Tensor, wanted: Collection[str] = TRUNK
+    ) -> DeviceFeatures:
         self._fault(batch_BCHW)
-        found = self._teacher.encode_on_device(batch_BCHW)
+        found = self._teacher.encode_on_device(batch_BCHW, wanted)
         features = {name: values.clone() for name, values in found.items()}
         first, self._images = self._images, self._images + len(batch_BCHW)
         if self._nan_in is not None and first <= self._nan_in < self._images:
@@ -56,9 +58,13 @@ class MisbehavingTeacher:
         return self._teacher.encode_text(phrases)
 
     def track(
-        self, frames: Iterable[torch.Tensor], frame_count: int, prompts: Sequence[Prompt]
+        self,
+        frames: Iterable[torch.Tensor],
+        frame_count: int,
+        prompts: Sequence[Prompt],
+        wanted: Collection[str] = TRUNK + MEMORY,
     ) -> Iterator[TrackedFrame]:
-        for frame in self._teacher.track(frames, frame_count, prompts):
+        for frame in self._teacher.track(frames, frame_count, prompts, wanted):
             self._fault(torch.tensor(frame.frame))
             yield frame
 

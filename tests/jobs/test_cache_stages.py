@@ -156,7 +156,9 @@ def test_memory_rows_go_by_clip_object_and_frame(tmp_path: Path) -> None:
         for name, values in tracked.features.items():
             stored = arrays[name].read([7 + place])[0]
             np.testing.assert_allclose(stored, values, rtol=1e-2, atol=2e-2, err_msg=name)
-    np.testing.assert_allclose(arrays["image.trunk"].read([7])[0], last.trunk_CGG, atol=2e-3)
+    np.testing.assert_allclose(
+        arrays["image.trunk"].read([7])[0], last.features["image.trunk"], atol=2e-3
+    )
 
 
 @pytest.mark.parametrize("wanted", ["memory", "memory.object_score", "image"])

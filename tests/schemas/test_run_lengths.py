@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from schemas.errors import DataError
 from schemas.masks import encode_mask, mask_areas, mask_boxes, masks_from_texts
-from schemas.run_lengths import run_totals
+from schemas.run_lengths import run_lengths, run_totals
 
 
 def noise(seed: int, height: int, width: int) -> bytes:
@@ -65,3 +65,12 @@ def test_several_masks_are_what_each_is_alone() -> None:
     assert mask_boxes([]) == []
     with pytest.raises(DataError, match=r"^b: RLE runs; expected 600 pixels in all; got 599"):
         masks_from_texts([texts[0], "gb0"], 20, 30, ["a", "b"])
+
+
+@settings(deadline=None, max_examples=60, derandomize=True)
+@given(st.integers(0, 10**6), st.floats(0, 1))
+def test_runs_of_one_text_are_those_of_its_mask(seed: int, share: float) -> None:
+    mask = np.random.default_rng(seed).random((23, 31)) < share
+    flat = np.concatenate([[False], mask.ravel(order="F"), [not mask[-1, -1]]])
+    expected = np.diff(np.flatnonzero(np.diff(flat)), prepend=0)
+    assert run_lengths(encode_mask(mask).counts).tolist() == expected.tolist()

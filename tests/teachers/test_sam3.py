@@ -54,6 +54,47 @@ def test_trunk_is_what_the_whole_vision_encoder_computes(
     np.testing.assert_array_equal(tiny_teacher.encode_images(batch)["image.trunk"], expected)
 
 
+def test_maps_are_what_the_whole_model_computes(tiny_teacher: Sam3Teacher, model: Any) -> None:
+    batch = torch.stack(random_frames(SIZE, 2))
+    pixels = normalize(batch, tiny_teacher.spec.preprocess)
+    with torch.inference_mode():
+        vision = model.detector_model.get_vision_features(pixels)
+        hidden = model.detector_model.vision_encoder.backbone(
+            pixels, output_hidden_states=True
+        ).hidden_states
+        flat, _ = model.get_vision_features_for_tracker(vision)
+    expected = {
+        "image.fpn72.detector": vision.fpn_hidden_states[2],
+        "image.fpn72.tracker": flat[2].permute(1, 2, 0).reshape(2, 128, 16, 16),
+        **{f"image.layer{n:02d}": hidden[n].permute(0, 3, 1, 2) for n in range(5)},
+    }
+    assert len(hidden) == 5
+    found = tiny_teacher.encode_images(batch, [*expected, "image.trunk"])
+    for name, values in expected.items():
+        np.testing.assert_array_equal(found[name], values.numpy(), err_msg=name)
+    np.testing.assert_array_equal(found["image.layer04"], found["image.trunk"])
+    assert np.abs(found["image.fpn72.detector"] - found["image.fpn72.tracker"]).max() > 0.1
+
+
+def test_what_is_not_wanted_is_not_computed(tiny_folder: Path) -> None:
+    teacher = Sam3Teacher.load(str(tiny_folder))
+    ran: list[str] = []
+    for name, module in teacher._model.named_modules():
+        if name.endswith(("neck.fpn_layers.0", "neck.fpn_layers.2", "backbone.layers.3")):
+            module.register_forward_hook(lambda *_, name=name: ran.append(name))
+    batch = torch.stack(random_frames(SIZE, 1))
+    detector = "detector_model.vision_encoder"
+    for wanted, expected in {
+        "image.trunk": [f"{detector}.backbone.layers.3"],
+        "image.layer03": [],
+        "image.fpn72.detector": [f"{detector}.backbone.layers.3", f"{detector}.neck.fpn_layers.2"],
+        "image.fpn72.tracker": [f"{detector}.backbone.layers.3", "tracker_neck.fpn_layers.2"],
+    }.items():
+        ran.clear()
+        teacher.encode_images(batch, [wanted])
+        assert ran == expected, wanted
+
+
 def test_trunk_has_rows_before_columns(tiny_teacher: Sam3Teacher) -> None:
     image = torch.zeros((1, 3, SIZE, SIZE), dtype=torch.uint8)
     marked = image.clone()
