@@ -136,6 +136,8 @@ class DownloadPlan:
     files: tuple[RemoteFile, ...]
     found: bool = False
     """Whether the list of files comes from the user or the publisher, and is to be remembered."""
+    warnings: tuple[str, ...] = ()
+    """What it lacks, and why; a line each, for people."""
 
     @property
     def total_bytes(self) -> int:

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import re
+
 from downloaders.base import DatasetEntry, RemoteFile, SplitFacts, Unpacked
-from downloaders.file_list import FileListDownloader
+from downloaders.drive_list import DriveListDownloader
 
 _FIRST_MASKS = "a mask where an object appears first"
+_META = re.compile(r"(train|val|valid|test)_(?:meta|expression_meta|meta_attribute)\.json")
+
+
+def _split_of(name: str) -> str | None:
+    """Return which split a file that names objects is of; the publisher writes val in two ways."""
+    match = _META.fullmatch(name)
+    return None if match is None else match[1].replace("valid", "val")
 
 
 def _archive(
@@ -25,7 +34,7 @@ def _archive(
     )
 
 
-def _entry(version: int, cite: str, meta: str, *splits: SplitFacts) -> DatasetEntry:
+def _entry(version: int, cite: str, *splits: SplitFacts) -> DatasetEntry:
     return DatasetEntry(
         name=f"lvos-v{version}",
         title=f"LVOS v{version}",
@@ -36,17 +45,15 @@ def _entry(version: int, cite: str, meta: str, *splits: SplitFacts) -> DatasetEn
         cite=cite,
         splits=splits,
         to_do="Google Drive limits how often these files are fetched: when it refuses, get them "
-        "in a browser and give the folder by --from. Files that name the objects are apart, in "
-        f"https://drive.google.com/drive/folders/{meta} (optional).",
+        "in a browser and give the folder by --from.",
     )
 
 
-LVOS_V1 = FileListDownloader(
+LVOS_V1 = DriveListDownloader(
     entry=_entry(
         1,
         "Hong et al., LVOS: A Benchmark for Long-term Video Object Segmentation, ICCV 2023, "
         "arXiv:2211.10181",
-        "1fOwGggoYNm_GkZIxs68ptHLk4JNF4Ebq",
         SplitFacts(name="train", clips=120),
         SplitFacts(name="val", clips=50),
         SplitFacts(name="test", clips=50, about=_FIRST_MASKS, by_default=False),
@@ -56,14 +63,16 @@ LVOS_V1 = FileListDownloader(
         _archive("val", "1msjV2AAKROc-UsXh8lUic2gQpsLKfjQ0"),
         _archive("test", "1zp8uqiby3o-2jSjZOqQx4ILh-LLqTz-0"),
     ),
+    # Objects; captions of them.
+    folders=("1fOwGggoYNm_GkZIxs68ptHLk4JNF4Ebq", "1cgIYoIXasw3nx_saYK_M8sb59rtwRFHe"),
+    split_of=_split_of,
 )
 
-LVOS_V2 = FileListDownloader(
+LVOS_V2 = DriveListDownloader(
     entry=_entry(
         2,
         "Hong et al., LVOS: A Benchmark for Large-scale Long-term Video Object Segmentation, "
         "arXiv:2404.19326",
-        "1EtTW57QfSkUK3Jl1A_m9D120muA7NG4L",
         SplitFacts(name="train", clips=420, images=160452),
         SplitFacts(name="val", clips=140, images=66056),
         SplitFacts(name="test", clips=160, about=_FIRST_MASKS, by_default=False),
@@ -83,4 +92,6 @@ LVOS_V2 = FileListDownloader(
         ),
         _archive("test", "1Vp_y8dSUO4ktYmeBFkIQnmAxK6bl3Eyf"),
     ),
+    folders=("1EtTW57QfSkUK3Jl1A_m9D120muA7NG4L",),
+    split_of=_split_of,
 )

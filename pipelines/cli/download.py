@@ -139,6 +139,8 @@ def download(
         )
         plan = job.plan(split or [])
         view.show_plan(plan, job.raw, origin)
+        for line in plan.warnings:
+            view.show_warning(line)
         if dry_run:
             return
         with view.open_progress(published_sizes=not any_content) as progress:

@@ -80,9 +80,8 @@ class DownloadJob:
 
     def plan(self, splits: Sequence[str]) -> DownloadPlan:
         """Return what ``run`` will bring, from the mirror when there is one."""
-        context = DownloadContext(
-            folder=self.raw.path, links=self._links, online=self._options.origin is None
-        )
+        online = self._options.origin is None and self._mirror is None
+        context = DownloadContext(folder=self.raw.path, links=self._links, online=online)
         plan = self._downloader.plan(splits, context)
         return plan if self._mirror is None else plan.at_mirror(self._mirror)
 

@@ -77,7 +77,7 @@ def test_a_large_file_is_confirmed_and_resumes(
         (html(QUOTA_PAGE), "quota for this file is used up.*24 hours.*--from"),
         (html(QUOTA_PAGE.replace("Quota exceeded", "Error"), 403), "quota for this file is used"),
         (page("Sign in to continue to Google Drive"), "asks for a login"),
-        (page("Google Drive: something new"), "web page instead.*'google drive: something new'"),
+        (page("Google Drive: something new"), "another web page.*'google drive: something new'"),
         (status(404), "no such file, or it is not shared with everyone"),
     ],
 )
