@@ -41,7 +41,7 @@ def normalize(
         typer.Option(
             min=1,
             help="Images of a shard; 64 make about 0.7 GB of image.trunk in float16. "
-            "A clip is never cut: a longer one raises the number for its split.",
+            "A clip is never cut: a longer one is a shard of its own.",
         ),
     ] = 64,
     max_quarantined: Annotated[

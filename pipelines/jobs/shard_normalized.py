@@ -44,7 +44,7 @@ class NormalizeStage:
     Parameters
     ----------
     rows_per_shard
-        As asked for; a clip that is longer raises it for the whole split.
+        As asked for; a clip that is longer gets a shard of its own.
     threads
         Threads that check images by decoding them.
     """
@@ -88,7 +88,7 @@ class NormalizeStage:
     @cached_property
     def plans(self) -> list[ShardPlan]:
         """The cut of the split."""
-        return plan_shards(self.groups, self.capacity)
+        return plan_shards(self.groups, self._requested)
 
     @cached_property
     def groups(self) -> Sequence[Group]:
@@ -99,12 +99,13 @@ class NormalizeStage:
         """Return what decides the content of a shard, for its commit record.
 
         Of the sources it names only the one that the shard's groups are a part of, when they are:
-        so a shard stays what it is when other archives are added.
+        so a shard stays what it is when other archives are added. Likewise it names the rows that
+        were asked for, not the capacity, which a long clip of another archive may raise.
         """
         part = plan.groups[0].part
         sources = {part: self._sources[part]} if part in self._sources else self._sources
         digest = digest_bytes(canonical_json(sources))[:16]
-        return f"{self.normalizer.version} rows={self.capacity} sources={digest}"
+        return f"{self.normalizer.version} rows={self._requested} sources={digest}"
 
     @cached_property
     def _sources(self) -> dict[str, str]:
