@@ -72,10 +72,10 @@ class SplitRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     commits: str
     """blake3 over the shards' commit records, in order."""
     files: tuple[FileRecord, ...]
-    """Files of the whole split: the table of phrases, that of categories when there are any, and
-    the report when there are images."""
+    """Files of the whole split: the table of phrases, that of categories when there are any, the
+    report when there are images, and the list of ids when it is a part of a split."""
     subset: str | None = None
-    """Rule and digest of a part of a published split, as ``1% blake3:…`` over its sorted keys."""
+    """Rule and identity of a part of a published split: ``1% blake3:…``, the digest of ids.txt."""
 
 
 class ArrayRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -95,6 +95,14 @@ def normalize(
         bool,
         typer.Option("--any-count", help="Accept counts that differ from the published ones."),
     ] = False,
+    grow: Annotated[
+        bool,
+        typer.Option(
+            "--grow",
+            help="Add archives that came later to a complete split. Its shards and their features "
+            "stay. A split that is published is refused.",
+        ),
+    ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print the reports as JSON.")] = False,
     every: Annotated[
         int | None,
@@ -160,7 +168,7 @@ def normalize(
                 rows_per_shard=rows_per_shard,
                 threads=workers if executor == "local" else 1,
             )
-            job = NormalizeJob(stage, budget, any_count=any_count)
+            job = NormalizeJob(stage, budget, any_count=any_count, grow=grow)
             with view.open_progress(stage, quiet=json) as listener:
                 record = job.run(_executor(executor, workers), listener)
         view.warn_counts(check_counts(normalizer, record))

@@ -14,6 +14,7 @@ from pipelines.engine.work import Failure, Listener, UnitReport
 from pipelines.jobs.check_counts import CountCheck
 from pipelines.jobs.shard_normalized import NormalizeStage
 from pipelines.jobs.split_report import SplitDescription
+from pipelines.store import layout
 from schemas.manifests import SplitRecord
 
 _NARROW = 80
@@ -65,10 +66,15 @@ def show_split(described: SplitDescription) -> None:
 def _shard_lines(record: SplitRecord) -> list[tuple[str, str]]:
     if not record.shards:
         return []
-    return [
+    lines = [
         ("shards", f"{record.shards}"),
         ("rows", f"{record.rows}, {record.rows_per_shard} per shard at most"),
     ]
+    if record.subset is not None:
+        rule, _, digest = record.subset.rpartition(" ")
+        key = layout.ids_key(record.dataset, record.split)
+        lines += [("subset", rule), ("its ids", key), ("their digest", digest)]
+    return lines
 
 
 def _count_lines(record: SplitRecord) -> list[tuple[str, str]]:

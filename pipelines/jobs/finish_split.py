@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from pipelines.jobs.check_counts import require_published
+from pipelines.jobs.grow_split import adopt_features, reopen_split, require_growable
 from pipelines.jobs.shard_normalized import NormalizeStage
-from pipelines.jobs.split_tables import SplitTables, put_split_tables
+from pipelines.jobs.split_tables import put_split_tables
+from pipelines.normalize.base import Normalizer
 from pipelines.normalize.categories import described_categories
 from pipelines.normalize.subset import Subset
 from pipelines.store import layout
@@ -17,6 +19,7 @@ from pipelines.store.commits import put_identical
 from pipelines.store.objects import ObjectStore
 from pipelines.store.tables import read_table
 from schemas.errors import BudgetError, ConflictError, UsageError
+from schemas.features import RowKind
 from schemas.ids import canonical_json, digest_bytes, parse_json
 from schemas.manifests import CommitRecord, FileRecord, SplitRecord
 from schemas.tables import SAMPLES
@@ -51,9 +54,19 @@ class Budget:
 
 
 def finish_split(
-    store: ObjectStore, stage: NormalizeStage, budget: Budget, *, any_count: bool = False
+    store: ObjectStore,
+    stage: NormalizeStage,
+    budget: Budget,
+    *,
+    any_count: bool = False,
+    grow: bool = False,
 ) -> SplitRecord:
     """Write the tables of the whole split and then ``split.json``, or find them there alike.
+
+    Parameters
+    ----------
+    grow
+        A split that is complete with fewer shards gives way to this one (``grow_split``).
 
     Raises
     ------
@@ -68,15 +81,35 @@ def finish_split(
     dataset, split = stage.normalizer.dataset, stage.normalizer.split
     _check_budget(store, commits, budget)
     key = layout.split_key(dataset, split)
+    if grow:
+        _reopen(store, stage, commits)
     if store.size(key) is not None:
         return _same_split(parse_json(store.get(key), SplitRecord, key), commits, key)
     described = described_categories(stage.normalizer)
     tables = put_split_tables(store, dataset, split, len(commits), described)
-    record = _split_record(stage, commits, tables)
+    files = (*tables.files, *_put_ids(store, stage.normalizer))
+    record = _split_record(stage, commits, tables.phrases, files)
     require_published(stage.normalizer, record, any_count=any_count)
     body = canonical_json(record)
     put_identical(store, FileRecord(key=key, bytes=len(body), blake3=digest_bytes(body)), body)
+    if grow:
+        adopt_features(store, record)
     return record
+
+
+def _reopen(store: ObjectStore, stage: NormalizeStage, commits: list[CommitRecord]) -> None:
+    """Let the split take the shards that came later; one that has them all stays as it is."""
+    dataset, split = stage.normalizer.dataset, stage.normalizer.split
+    key = layout.split_key(dataset, split)
+    if store.size(key) is not None:
+        earlier = parse_json(store.get(key), SplitRecord, key)
+        if earlier.commits == _commits_digest(commits):
+            adopt_features(store, earlier)
+            return
+        object_frames = _object_frames_per_shard(commits)
+        capacities: dict[RowKind, int] = {"sample": stage.capacity, "object_frame": object_frames}
+        require_growable(store, dataset, split, capacities)
+    reopen_split(store, dataset, split)
 
 
 def _same_split(record: SplitRecord, commits: list[CommitRecord], key: str) -> SplitRecord:
@@ -92,8 +125,21 @@ def _commits_digest(commits: list[CommitRecord]) -> str:
     return digest_bytes(b"".join(canonical_json(commit) for commit in commits))
 
 
+def _put_ids(store: ObjectStore, normalizer: Normalizer) -> Iterator[FileRecord]:
+    """Store what a part of a split consists of, for others to take the same part."""
+    if isinstance(normalizer, Subset):
+        body = normalizer.keys_file
+        key = layout.ids_key(normalizer.dataset, normalizer.split)
+        record = FileRecord(key=key, bytes=len(body), blake3=digest_bytes(body))
+        put_identical(store, record, body)
+        yield record
+
+
 def _split_record(
-    stage: NormalizeStage, commits: list[CommitRecord], tables: SplitTables
+    stage: NormalizeStage,
+    commits: list[CommitRecord],
+    phrases: int,
+    files: tuple[FileRecord, ...],
 ) -> SplitRecord:
     normalizer = stage.normalizer
     return SplitRecord(
@@ -103,17 +149,21 @@ def _split_record(
         shards=len(commits),
         rows=sum(commit.rows for commit in commits),
         rows_per_shard=stage.capacity,
-        object_frames_per_shard=max(commit.counts.get("object_frames", 0) for commit in commits),
-        phrases=tables.phrases,
+        object_frames_per_shard=_object_frames_per_shard(commits),
+        phrases=phrases,
         counts=_sums([*(commit.counts for commit in commits), dict(normalizer.dropped())]),
         quarantined=_sums(commit.quarantined for commit in commits),
         licence=normalizer.licence,
         normalizer=normalizer.version,
         sources=dict(normalizer.sources()),
         commits=_commits_digest(commits),
-        files=tables.files,
+        files=files,
         subset=normalizer.identity if isinstance(normalizer, Subset) else None,
     )
+
+
+def _object_frames_per_shard(commits: list[CommitRecord]) -> int:
+    return max(commit.counts.get("object_frames", 0) for commit in commits)
 
 
 def _sums(counts: Iterable[dict[str, int]]) -> dict[str, int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import PurePosixPath
+from collections.abc import Sequence
 
 from pipelines.engine.work import Executor, Listener, RunReport
 from pipelines.jobs.finish_split import Budget, finish_split
@@ -27,10 +27,20 @@ class NormalizeJob:
         Rows that may be quarantined.
     any_count
         Accept counts that are not the published ones.
+    grow
+        Add shards to a split that is complete, if its source holds more now.
     """
 
-    def __init__(self, stage: NormalizeStage, budget: Budget, *, any_count: bool = False) -> None:
-        self.stage, self.budget, self.any_count = stage, budget, any_count
+    def __init__(
+        self,
+        stage: NormalizeStage,
+        budget: Budget,
+        *,
+        any_count: bool = False,
+        grow: bool = False,
+    ) -> None:
+        self.stage, self.budget = stage, budget
+        self.any_count, self.grow = any_count, grow
 
     def run(self, executor: Executor, listener: Listener) -> SplitRecord:
         """Return the record of the complete split.
@@ -48,7 +58,13 @@ class NormalizeJob:
         report = executor.run(self.stage, self.stage.units, listener)
         if report.failures:
             raise _failed(report)
-        return finish_split(self.stage.store, self.stage, self.budget, any_count=self.any_count)
+        return finish_split(
+            self.stage.store,
+            self.stage,
+            self.budget,
+            any_count=self.any_count,
+            grow=self.grow,
+        )
 
     def _check_earlier_shards(self) -> None:
         earlier = list(committed_shards(self.stage.store, self.stage.folder))
@@ -62,24 +78,39 @@ class NormalizeJob:
                 expected=f"{len(self.stage.plans)} shards",
                 fix=f"Remove {self.stage.folder}, or use another --root.",
             )
-        self._check_not_grown()
+        if self.grow:
+            self._check_only_added(earlier)
+        else:
+            self._check_not_grown()
+
+    def _check_only_added(self, earlier: Sequence[int]) -> None:
+        """Refuse to add what belongs between the shards that are there."""
+        for shard in earlier:
+            try:
+                self.stage.require_same_identity(shard)
+            except ConflictError as cause:
+                raise ConflictError(
+                    f"shard {shard} of {self.stage.folder} would be another one",
+                    expected=cause.expected,
+                    got=cause.got,
+                    fix="Only whole archives can be added, and only such that come after those "
+                    "that are there by name. Normalize all into another --root.",
+                ) from cause
 
     def _check_not_grown(self) -> None:
-        """Refuse to add shards to a complete split: what was published of it must not change."""
+        """Refuse to add shards to a complete split unasked: others may read it as it is."""
         normalizer, store = self.stage.normalizer, self.stage.store
         key = layout.split_key(normalizer.dataset, normalizer.split)
         if store.size(key) is None:
             return
         record = parse_json(store.get(key), SplitRecord, key)
         if record.shards != len(self.stage.plans):
-            keys = [key, *(file.key for file in record.files)]
-            names = ", ".join(sorted(PurePosixPath(name).name for name in keys))
             raise ConflictError(
                 f"{self.stage.folder} is complete, and now its source holds more",
                 expected=f"{record.shards} shards",
                 got=f"{len(self.stage.plans)} shards",
-                fix=f"To let it grow, remove {names} of it and run this again: its shards stay as "
-                "they are. Or use another --root.",
+                fix="To let it grow, run this again with --grow: its shards stay as they are, with "
+                "their features. Or use another --root.",
             )
 
 

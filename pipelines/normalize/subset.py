@@ -92,7 +92,7 @@ class KeyList:
     @property
     def suffix(self) -> str:
         """What the split's name ends in: the same list, the same name."""
-        return f"ids-{keys_digest(self.keys)[:_NAMED]}"
+        return f"ids-{digest_bytes(keys_file(self.keys))[:_NAMED]}"
 
     def keeps(self, _dataset: str, key: str) -> bool:
         """Say whether a group is in."""
@@ -137,7 +137,12 @@ class Subset:
     @property
     def identity(self) -> str:
         """Rule and digest of the kept keys, for ``SplitRecord.subset``."""
-        return f"{self.rule.rule} blake3:{keys_digest(group.key for group in self.groups())}"
+        return f"{self.rule.rule} blake3:{digest_bytes(self.keys_file)}"
+
+    @property
+    def keys_file(self) -> bytes:
+        """The kept keys, sorted, one per line: what ``--ids`` reads."""
+        return keys_file(group.key for group in self.groups())
 
     def sources(self) -> Mapping[str, str]:
         """See ``Normalizer.sources``."""
@@ -168,9 +173,9 @@ class Subset:
         return [group for group in whole if self.rule.keeps(self.dataset, group.key)]
 
 
-def keys_digest(keys: Iterable[str]) -> str:
-    """Return the blake3 over sorted keys, each with a newline: what `b3sum` says of their list."""
-    return digest_bytes("".join(f"{key}\n" for key in sorted(keys)).encode())
+def keys_file(keys: Iterable[str]) -> bytes:
+    """Return a list of keys of which everyone has the same bytes: sorted, a newline after each."""
+    return "".join(f"{key}\n" for key in sorted(keys)).encode()
 
 
 def subset_rule(share: str | None, ids: Path | None) -> Rule | None:

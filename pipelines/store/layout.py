@@ -49,6 +49,11 @@ def categories_key(dataset: str, split: str) -> str:
     return f"{split_folder(dataset, split)}/categories.parquet"
 
 
+def ids_key(dataset: str, split: str) -> str:
+    """Keys of the samples or clips of a part of a split, one per line; absent for a whole one."""
+    return f"{split_folder(dataset, split)}/ids.txt"
+
+
 def report_key(dataset: str, split: str) -> str:
     """What a split holds, in numbers; a split of phrases only has none."""
     return f"{split_folder(dataset, split)}/report.json"

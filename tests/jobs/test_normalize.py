@@ -21,7 +21,6 @@ from pipelines.jobs.normalize import NormalizeJob
 from pipelines.jobs.shard_normalized import NormalizeStage
 from pipelines.normalize.base import LayoutOptions
 from pipelines.normalize.registry import open_splits
-from pipelines.normalize.sa1b import Sa1b
 from pipelines.normalize.subset import KeyList, take_subset
 from pipelines.store.commits import read_commit
 from pipelines.store.local import LocalObjectStore
@@ -34,7 +33,6 @@ from schemas.tables import CATEGORIES, PHRASES
 from schemas.videos import object_frames
 from tests.normalize.archives import CocoSource, DavisSource, jpeg
 from tests.normalize.lvis_source import LvisSource
-from tests.normalize.sa1b_source import archives, members, write_tar
 
 
 def stage_of(
@@ -357,31 +355,6 @@ def test_a_split_without_categories_has_no_such_table(tmp_path: Path, davis: Pat
     assert not any("categories" in file.key for file in record.files)
 
 
-def test_archives_that_are_added_leave_earlier_shards_as_they_are(tmp_path: Path) -> None:
-    paths = [
-        write_tar(tmp_path / f"sa_{number:06d}.tar", members(*range(first, first + 4)))
-        for number, first in ((20, 1), (21, 5))
-    ]
-    root = tmp_path / "root"
-
-    def stage(count: int) -> NormalizeStage:
-        normalizer = Sa1b(archives(*paths[:count]), "train", LayoutOptions())
-        return NormalizeStage(LocalObjectStore(root), normalizer, rows_per_shard=3)
-
-    assert run(stage(1)).shards == 2
-    earlier = contents(root)
-    with pytest.raises(ConflictError, match=r"complete, and now its source holds more.*remove"):
-        run(stage(2))
-    assert contents(root) == earlier
-    for name in ("split.json", "phrases.parquet", "report.json"):
-        (root / "normalized/sa-1b/train" / name).unlink()
-    record = run(stage(2))
-    assert (record.shards, record.rows) == (4, 8)
-    shards = {name: body for name, body in earlier.items() if "0000" in name}
-    assert len(shards) == 8
-    assert shards.items() <= contents(root).items()
-
-
 def test_a_subset_is_a_split_of_its_own_with_an_identity(tmp_path: Path, coco: Path) -> None:
     (whole,) = open_splits("coco", ["val2017"], coco, LayoutOptions(), downloaded=False)
     rule = KeyList(frozenset(["000000000009", "000000000042"]))
@@ -391,5 +364,9 @@ def test_a_subset_is_a_split_of_its_own_with_an_identity(tmp_path: Path, coco: P
     assert record.split == f"val2017-ids-{digest[:8]}"
     assert record.subset == f"2 ids blake3:{digest}"
     assert record.rows == 2
+    ids = tmp_path / "root/normalized/coco" / record.split / "ids.txt"
+    assert KeyList.read(ids) == rule
+    assert digest_bytes(ids.read_bytes()) == digest
+    assert digest in {file.blake3 for file in record.files}
     split = Split.open(LocalObjectStore(tmp_path / "root"), "coco", record.split)
     assert [sample.key for sample in split.samples(0)] == ["000000000009", "000000000042"]

@@ -17,7 +17,7 @@ from pipelines.normalize.subset import (
     Share,
     Subset,
     hash_share,
-    keys_digest,
+    keys_file,
     parse_name,
     subset_rule,
     take_subset,
@@ -81,13 +81,13 @@ def test_a_share_keeps_the_same_keys_whatever_else_is_there() -> None:
     few, many = Subset(Renamed(count=40), rule), Subset(Renamed(count=400), rule)
     assert keys_of(few) == [key for key in keys_of(many) if key in keys_of(Renamed(count=40))]
     assert few.split == "stills-30pct"
-    assert few.identity == f"30% blake3:{keys_digest(keys_of(few))}"
+    assert few.identity == f"30% blake3:{digest_bytes(keys_file(keys_of(few)))}"
     assert few.identity != many.identity
     assert few.version == "made-up-1 --subset=30pct"
 
 
 def test_the_digest_is_that_of_the_sorted_list() -> None:
-    assert keys_digest(["b", "a"]) == digest_bytes(b"a\nb\n")
+    assert keys_file(["b", "a"]) == b"a\nb\n"
 
 
 def test_a_list_of_ids_names_its_split_by_its_content(tmp_path: Path) -> None:
@@ -96,7 +96,7 @@ def test_a_list_of_ids_names_its_split_by_its_content(tmp_path: Path) -> None:
     rule = subset_rule(None, path)
     (part,) = take_subset([Renamed()], rule)
     assert keys_of(part) == ["still-001", "still-003"]
-    digest = keys_digest(["still-001", "still-003"])
+    digest = digest_bytes(keys_file(["still-001", "still-003"]))
     assert part.split == f"stills-ids-{digest[:8]}"
     assert isinstance(part, Subset)
     assert part.identity == f"2 ids blake3:{digest}"
