@@ -12,6 +12,7 @@ import numpy as np
 from schemas.codec import get_codec
 from schemas.errors import IdentityError
 from schemas.ids import canonical_json, digest_bytes, nearest_name
+from schemas.prompts import PromptKind
 
 RowKind = Literal["sample", "phrase", "object_frame"]
 
@@ -132,6 +133,30 @@ class FeatureKind(msgspec.Struct, frozen=True, kw_only=True):
     """Not among the features that the name of their group stands for."""
 
 
+MEMORY_GROUPS: dict[PromptKind, str] = {
+    "mask": "memory",
+    "box": "memory.box",
+    "point": "memory.point",
+}
+"""Groups of memory features, by what the tracker was shown of an object on its first frame."""
+
+_MEMORY = {
+    "maskmem": FeatureKind(rows="object_frame", about="spatial memory of one object on one frame"),
+    "object_pointer": FeatureKind(rows="object_frame", about="object pointer of the mask decoder"),
+    "mask_logits": FeatureKind(rows="object_frame", about="low-resolution mask logits"),
+    "object_score": FeatureKind(
+        rows="object_frame", codec="float32", about="logit of the object being visible"
+    ),
+    "iou": FeatureKind(
+        rows="object_frame", codec="float32", about="IoU that the decoder expects of its mask"
+    ),
+    "conditioned": FeatureKind(
+        rows="object_frame",
+        about="the image's map after it has seen the memory, as it enters the mask decoder",
+        on_request=True,
+    ),
+}
+
 FEATURES: dict[str, FeatureKind] = {
     "image.trunk": FeatureKind(
         rows="sample", about="last hidden state of the ViT trunk, before the neck"
@@ -151,16 +176,11 @@ FEATURES: dict[str, FeatureKind] = {
     "text.mask": FeatureKind(
         rows="phrase", codec="uint8", about="1 for a real token, 0 for padding"
     ),
-    "memory.maskmem": FeatureKind(
-        rows="object_frame", about="spatial memory of one object on one frame"
-    ),
-    "memory.object_pointer": FeatureKind(
-        rows="object_frame", about="object pointer of the mask decoder"
-    ),
-    "memory.mask_logits": FeatureKind(rows="object_frame", about="low-resolution mask logits"),
-    "memory.object_score": FeatureKind(
-        rows="object_frame", codec="float32", about="logit of the object being visible"
-    ),
+    **{
+        f"{group}.{leaf}": kind
+        for group in MEMORY_GROUPS.values()
+        for leaf, kind in _MEMORY.items()
+    },
 }
 """All features, or families of them: ``NN`` stands for two digits.
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from schemas.errors import DataError
 from schemas.geometry import Point
@@ -32,13 +33,13 @@ class PointPrompt:
     height: int
     width: int
 
-    def scaled_to(self, size: int) -> list[list[float]]:
-        """Return the points on the image resized to a square of this side."""
-        across, down = size / self.width, size / self.height
-        return [[x * across, y * down] for x, y in self.points]
+    def scaled_to(self, size: int) -> npt.NDArray[np.float32]:
+        """Return the points [K, 2] on the image resized to a square of this side."""
+        scale = np.array([size / self.width, size / self.height], dtype=np.float32)
+        return np.array(self.points, dtype=np.float32) * scale
 
 
-def box_prompt(mask: MaskRLE) -> PointPrompt:
+def box_corners(mask: MaskRLE) -> PointPrompt:
     """Return the corners of the tight box: the outermost pixels of the mask, which has some."""
     left, top, right, bottom = _require_pixels(mask).box
     return PointPrompt(

@@ -41,8 +41,9 @@ def cache(
         str,
         typer.Option(
             metavar="NAMES",
-            help="image, text, memory, or exact names as image.trunk@bfloat16; comma-separated. "
-            "By default all that the split can have.",
+            help="Groups as image, text, memory, memory.box, prompts, or names as "
+            "image.layer08@bfloat16; comma-separated. By default image, text and memory, as far as "
+            "the split can have them.",
         ),
     ] = "",
     executor: Annotated[

@@ -36,8 +36,10 @@ from schemas.features import (
 from schemas.ids import nearest_name
 from schemas.manifests import ArrayRecord
 
-GROUPS = ("image", "text", "memory")
+GROUPS = tuple(dict.fromkeys(group_of(name) for name in FEATURES))
 """What ``--features`` takes beside exact names: all features of a group but those on request."""
+
+USUAL_GROUPS = ("image", "text", "memory")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,8 +154,8 @@ def plan_cache(
     load
         How a worker gets this teacher (``teacher_loader``).
     wanted
-        Groups (``GROUPS``) or features, with ``@codec`` where not the usual one; empty for all
-        that the split can have.
+        Groups (``GROUPS``) or features, with ``@codec`` where not the usual one; empty for those
+        of ``USUAL_GROUPS`` that the split can have.
 
     Raises
     ------
@@ -188,7 +190,7 @@ def expand_features(wanted: Iterable[str]) -> list[tuple[str, str | None]]:
     The order decides which array of a unit is committed first; so it must not be the user's.
     """
     chosen: dict[tuple[str, str | None], None] = {}
-    for text in wanted or GROUPS:
+    for text in wanted or USUAL_GROUPS:
         name, _, codec = text.partition("@")
         if name in GROUPS:
             usual = [key for key, kind in FEATURES.items() if not kind.on_request]

@@ -30,10 +30,11 @@ from pipelines.teachers.base import (
 from pipelines.teachers.digests import CONFIG_FILE, digest_config, digest_weights
 from pipelines.teachers.hub import local_folder
 from pipelines.teachers.image_maps import ImageMaps, map_shapes
+from pipelines.teachers.observed_tracker import ObservedTracker
 from pipelines.teachers.tokenize import tokenize, tokenize_spec
 from pipelines.teachers.tracking import ClipTracker, to_numpy
 from schemas.errors import DataError, UsageError
-from schemas.features import FeatureSpec, PreprocessSpec, TeacherSpec
+from schemas.features import MEMORY_GROUPS, FeatureSpec, PreprocessSpec, TeacherSpec
 from schemas.ids import parse_json
 from schemas.videos import Prompt
 
@@ -48,6 +49,7 @@ class Sam3Teacher:
         self._image_batch = options.image_batch
         self._shapes = _feature_shapes(model.config, spec.tokenize.context)
         self._maps = ImageMaps(model)
+        ObservedTracker.observe(model.tracker_model)
 
     @classmethod
     def load(cls, name_or_path: str, options: TeacherOptions | None = None) -> Sam3Teacher:
@@ -119,7 +121,7 @@ class Sam3Teacher:
         wanted: Collection[str] = TRUNK + MEMORY,
     ) -> Iterator[TrackedFrame]:
         """See ``Teacher.track``."""
-        tracker = ClipTracker(self._model, frame_count, prompts)
+        tracker = ClipTracker(self._model, frame_count, prompts, wanted)
         return self._walk(iter(frames), frame_count, tracker, wanted)
 
     def _walk(
@@ -241,15 +243,24 @@ def _load_model(folder: Path) -> Sam3VideoModel:
 def _feature_shapes(config: Sam3VideoConfig, context: int) -> dict[str, tuple[int, ...]]:
     detector, tracker = config.detector_config, config.tracker_config
     trunk = detector.vision_config.backbone_config
-    grid = trunk.image_size // trunk.patch_size
+    grid, width = trunk.image_size // trunk.patch_size, tracker.vision_config.fpn_hidden_size
+    memory: dict[str, tuple[int, ...]] = {
+        "maskmem": (tracker.memory_encoder_output_channels, grid, grid),
+        "object_pointer": (width,),
+        "mask_logits": (4 * grid, 4 * grid),
+        "object_score": (),
+        "iou": (),
+        "conditioned": (width, grid, grid),
+    }
     return {
         **map_shapes(config),
         "text.tokens": (context, detector.detr_encoder_config.hidden_size),
         "text.mask": (context,),
-        "memory.maskmem": (tracker.memory_encoder_output_channels, grid, grid),
-        "memory.object_pointer": (tracker.vision_config.fpn_hidden_size,),
-        "memory.mask_logits": (4 * grid, 4 * grid),
-        "memory.object_score": (),
+        **{
+            f"{group}.{leaf}": shape
+            for group in MEMORY_GROUPS.values()
+            for leaf, shape in memory.items()
+        },
     }
 
 

@@ -11,7 +11,7 @@ import torch
 
 from pipelines.teachers.base import MEMORY, Teacher, TrackedFrame
 from schemas.errors import DataError, UnknownNameError
-from schemas.features import FEATURES
+from schemas.features import FEATURES, MEMORY_GROUPS
 from schemas.masks import encode_mask
 from schemas.videos import Prompt, object_frames
 
@@ -179,6 +179,23 @@ class TeacherContract(ABC):
             found = clip[alone.frame].objects[-1].features
             for name, values in expected.items():
                 np.testing.assert_array_equal(found[name], values, err_msg=name)
+
+    def test_ways_to_prompt_do_not_touch_each_other(
+        self, teacher: Teacher, frames: list[torch.Tensor]
+    ) -> None:
+        names = [f"{group}.mask_logits" for group in MEMORY_GROUPS.values()]
+        prompts = [box_prompt(9, 0), box_prompt(4, 2, left=80)]
+        clip = list(teacher.track(frames, FRAMES, prompts, names))
+        for name in names:
+            alone = list(teacher.track(frames, FRAMES, prompts, [name]))
+            for frame, other in zip(clip, alone, strict=True):
+                for both, single in zip(frame.objects, other.objects, strict=True):
+                    assert both.features.keys() == set(names)
+                    assert single.features.keys() == {name}
+                    np.testing.assert_array_equal(both.features[name], single.features[name])
+        first = clip[0].objects[0].features
+        assert not np.array_equal(first[names[0]], first[names[1]])
+        assert not np.array_equal(first[names[1]], first[names[2]])
 
     def test_a_clip_without_prompts_gives_its_frames(
         self, teacher: Teacher, frames: list[torch.Tensor]

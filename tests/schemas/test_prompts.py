@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from schemas.errors import DataError
 from schemas.masks import encode_mask
-from schemas.prompts import box_prompt, central_point, sampled_point
+from schemas.prompts import box_corners, central_point, sampled_point
 
 
 def blank(height: int = 40, width: int = 60) -> npt.NDArray[np.bool_]:
@@ -18,7 +18,7 @@ def blank(height: int = 40, width: int = 60) -> npt.NDArray[np.bool_]:
 def test_a_box_names_the_outermost_pixels() -> None:
     mask = blank()
     mask[3:10, 20:41] = True
-    found = box_prompt(encode_mask(mask))
+    found = box_corners(encode_mask(mask))
     assert list(found.points) == [(20, 3), (40, 9)]
     assert (found.labels, found.height, found.width) == ((2, 3), 40, 60)
 
@@ -26,7 +26,7 @@ def test_a_box_names_the_outermost_pixels() -> None:
 def test_points_are_scaled_by_each_side_of_the_image() -> None:
     mask = blank()
     mask[10, 30] = True
-    assert box_prompt(encode_mask(mask)).scaled_to(120) == [[60, 30], [60, 30]]
+    assert box_corners(encode_mask(mask)).scaled_to(120).tolist() == [[60, 30], [60, 30]]
 
 
 def test_the_central_point_lies_in_the_thickest_part() -> None:
@@ -89,7 +89,7 @@ def test_sampled_points_lie_in_the_mask_and_follow_the_seed() -> None:
     assert sampled_point(rle, "image/7").labels == (1,)
 
 
-@pytest.mark.parametrize("derive", [box_prompt, central_point, lambda m: sampled_point(m, "a")])
+@pytest.mark.parametrize("derive", [box_corners, central_point, lambda m: sampled_point(m, "a")])
 def test_an_empty_mask_is_refused(derive: object) -> None:
     assert callable(derive)
     with pytest.raises(DataError, match="at least one pixel"):

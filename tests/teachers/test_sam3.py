@@ -17,9 +17,11 @@ from transformers.models.sam3_tracker_video.modeling_sam3_tracker_video import (
 from pipelines.media.preprocess import normalize
 from pipelines.teachers.base import Teacher, TeacherOptions
 from pipelines.teachers.sam3 import Sam3Teacher
-from pipelines.teachers.tracking import prompt_mask
+from pipelines.teachers.tracking import point_inputs, prompt_mask
 from schemas.errors import DataError, IdentityError, UsageError
+from schemas.features import MEMORY_GROUPS
 from schemas.masks import encode_mask
+from schemas.prompts import PromptKind
 from schemas.videos import Prompt
 from tests.contracts.teacher_contract import TeacherContract, box_prompt, random_frames
 
@@ -137,32 +139,80 @@ def test_an_empty_mask_is_an_object_that_is_not_there(tiny_teacher: Sam3Teacher)
 
 # 20 frames lie beyond the reach of the pointers, so that forgetting too much would show; in a
 # clip of 5 the scale of the time encoding depends on the length.
-@pytest.mark.parametrize("count", [5, 20])
+@pytest.mark.parametrize(("kind", "count"), [("mask", 5), ("mask", 20), ("box", 5), ("point", 5)])
 def test_tracking_is_what_transformers_computes(
-    tiny_folder: Path, tiny_teacher: Sam3Teacher, count: int
+    tiny_folder: Path, tiny_teacher: Sam3Teacher, kind: PromptKind, count: int
 ) -> None:
     """The tracker alone, with its own vision encoder, over the whole clip at once."""
-    frames = random_frames(SIZE, count)
+    frames, prompt = random_frames(SIZE, count), box_prompt(5, 1)
     tracker = Sam3TrackerVideoModel.from_pretrained(tiny_folder, dtype=torch.float32).eval()
     video = normalize(torch.stack(frames), tiny_teacher.spec.preprocess)
     session = Sam3TrackerVideoInferenceSession(
         video=video, video_height=90, video_width=160, dtype=torch.float32
     )
-    prompt = box_prompt(5, 1)
-    session.add_mask_inputs(session.obj_id_to_idx(5), 1, prompt_mask(prompt.mask, SIZE))
+    index = session.obj_id_to_idx(5)
+    if kind == "mask":
+        session.add_mask_inputs(index, 1, prompt_mask(prompt.mask, SIZE))
+    else:
+        session.add_point_inputs(index, 1, point_inputs(kind, prompt.mask, SIZE))
     session.obj_with_new_inputs = [5]
+    seen = record_calls(tracker)
     expected = {
         output.frame_idx: output.pred_masks[0, 0].numpy()
         for output in tracker.propagate_in_video_iterator(session, start_frame_idx=1)
     }
+    group = MEMORY_GROUPS[kind]
+    wanted = [f"{group}.{leaf}" for leaf in ("mask_logits", "object_pointer", "iou", "conditioned")]
     found = {
-        frame.frame: frame.objects[0].features["memory.mask_logits"]
-        for frame in tiny_teacher.track(frames, count, [prompt])
+        frame.frame: frame.objects[0].features
+        for frame in tiny_teacher.track(frames, count, [prompt], wanted)
         if frame.objects
     }
     assert found.keys() == expected.keys()
+    outputs = session.output_dict_per_obj[0]
     for frame, logits in expected.items():
-        np.testing.assert_allclose(found[frame], logits, atol=2e-4, err_msg=f"frame {frame}")
+        output = (outputs["cond_frame_outputs"] | outputs["non_cond_frame_outputs"])[frame]
+        pointer = output["object_pointer"].flatten().numpy()
+        for name, values in zip(wanted, (logits, pointer), strict=False):
+            np.testing.assert_allclose(found[frame][name], values, atol=2e-4, err_msg=f"{frame}")
+    # A mask goes past the decoder: SAM3 calls it certain, and makes no map for it.
+    after = range(2 if kind == "mask" else 1, count)
+    for frame, iou, conditioned in zip(after, seen["iou"][-len(after) :], seen["map"], strict=True):
+        assert found[frame][f"{group}.iou"] == pytest.approx(iou.max().item(), abs=1e-5)
+        np.testing.assert_allclose(
+            found[frame][f"{group}.conditioned"], conditioned[0].numpy(), atol=2e-4
+        )
+    assert kind != "mask" or found[1][f"{group}.iou"] == 1
+
+
+def record_calls(tracker: Any) -> dict[str, list[torch.Tensor]]:
+    """Let the tracker note the maps that enter its decoder, and the IoU that come out of it."""
+    seen: dict[str, list[torch.Tensor]] = {"iou": [], "map": []}
+    prepare, decode = tracker._prepare_memory_conditioned_features, tracker._single_frame_forward
+
+    def noting_prepare(**kwargs: Any) -> Any:
+        seen["map"].append(prepare(**kwargs))
+        return seen["map"][-1]
+
+    def noting_decode(**kwargs: Any) -> Any:
+        output = decode(**kwargs)
+        seen["iou"].append(output.iou_scores)
+        return output
+
+    tracker._prepare_memory_conditioned_features = noting_prepare
+    tracker._single_frame_forward = noting_decode
+    return seen
+
+
+def test_before_there_is_memory_the_map_is_that_of_the_image(
+    tiny_teacher: Sam3Teacher, model: Any
+) -> None:
+    wanted = ["image.fpn72.tracker", "memory.conditioned", "memory.point.conditioned"]
+    first = next(iter(tiny_teacher.track(random_frames(SIZE, 1), 1, [box_prompt(1, 0)], wanted)))
+    missing = model.tracker_model.no_memory_embedding.detach().numpy().reshape(-1, 1, 1)
+    for name in wanted[1:]:
+        found = first.objects[0].features[name] - missing
+        np.testing.assert_allclose(found, first.features["image.fpn72.tracker"], atol=1e-5)
 
 
 def test_bfloat16_autocast_is_close_to_float32(
