@@ -20,6 +20,7 @@ from downloaders.digests import digest_file
 from downloaders.ledger import Ledger, LedgerEntry, utc_now
 from downloaders.local import adopt_archive, find_archive, find_unpacked, nothing_found
 from downloaders.part_file import discard_part, part_bytes
+from downloaders.transport import LinkExpiredError
 from schemas.errors import DownloadError, SamdistillError
 
 Status = Literal["fetched", "resumed", "present", "adopted", "failed"]
@@ -35,6 +36,8 @@ class FileOutcome:
     """Size on disk; 0 for a folder or a failure."""
     detail: str = ""
     """Where it came from, or the reason of a failure."""
+    link_ended: bool = False
+    """Whether it failed because its signed link has ended."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +88,8 @@ class RawFolder:
                 return self._adopt(request, self._options.origin)
             return self._fetch(request)
         except (SamdistillError, OSError) as error:
-            return FileOutcome(name=file.name, status="failed", detail=str(error))
+            ended = isinstance(error, LinkExpiredError)
+            return FileOutcome(name=file.name, status="failed", detail=str(error), link_ended=ended)
 
     def stands_in(self, file: RemoteFile) -> LedgerEntry | None:
         """Return the entry of the folder that stands in for ``file``, if it is still there."""

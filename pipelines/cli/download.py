@@ -84,6 +84,14 @@ def download(
             help="The list of links that the publisher gave you (file_name, tab, cdn_link).",
         ),
     ] = None,
+    wait: Annotated[
+        bool,
+        typer.Option(
+            "--wait-for-links",
+            help="When links end before their files have come, pause until FILE is replaced by a "
+            "fresh list, then go on.",
+        ),
+    ] = False,
     jobs: Annotated[
         int | None,
         typer.Option(
@@ -120,6 +128,8 @@ def download(
     from pipelines.cli import download_view as view
     from pipelines.jobs.download import DownloadJob
 
+    if wait and links is None:
+        raise UsageError("--wait-for-links has no list to wait for", fix="Add --links FILE.")
     options = BringOptions(
         any_content=any_content,
         verify_existing=verify_existing,
@@ -132,6 +142,7 @@ def download(
             fetcher,
             origin=origin,
             links=links,
+            wait_for_links=wait,
             options=options,
             jobs=jobs,
             cluster=_cluster(workers, address),

@@ -14,8 +14,9 @@ from downloaders.found_files import remember_files
 from downloaders.links import dead_links, is_dead
 from downloaders.raw_folder import BringOptions, FileOutcome, RawFolder
 from downloaders.registry import find_dataset, transport_name
-from pipelines.jobs.download_threads import FileProgress, Finished, bring_in_threads
+from pipelines.jobs.download_threads import FileProgress, bring_in_threads
 from pipelines.jobs.download_units import Cluster, DownloadStage, bring_by_units, new_marker
+from pipelines.jobs.fresh_links import wait_for_links
 from pipelines.jobs.link_watch import LinkWatch, Warn
 from schemas.errors import UsageError
 
@@ -48,6 +49,8 @@ class DownloadJob:
         ``--from``: base URL of a mirror, or a folder on this machine; None for the publisher.
     links
         ``--links``: the list that the user got from the publisher.
+    wait_for_links
+        Whether ``run`` pauses when links have ended, until the list is replaced by a fresh one.
     jobs
         Files at a time, of each worker; None for a number that suits the sizes of the files.
     cluster
@@ -64,6 +67,7 @@ class DownloadJob:
         *,
         origin: str | None = None,
         links: Path | None = None,
+        wait_for_links: bool = False,
         options: BringOptions | None = None,
         jobs: int | None = None,
         cluster: Cluster | None = None,
@@ -74,6 +78,7 @@ class DownloadJob:
         self._mirror: str | None = None
         self._jobs, self._links, self._warn = jobs, links, warn
         self._cluster = cluster
+        self._waits = wait_for_links
         if origin is not None:
             self._take_from(origin)
         self.raw = self._raw_folder(raw_dir, downloader)
@@ -109,14 +114,9 @@ class DownloadJob:
         if plan.found:
             remember_files(self.raw.path, plan)
         live = replace(plan, files=tuple(file for file in plan.files if file.name not in outcomes))
-        watch = LinkWatch(live.files, self._warn)
-
-        def finished(outcome: FileOutcome) -> None:
-            outcomes[outcome.name] = outcome
-            watch.finished(outcome.name, outcome.bytes)
-
         try:
-            self._bring(live, _both(watch.saw, progress), finished)
+            self._bring(live, progress, outcomes)
+            self._bring_late(plan, progress, outcomes)
         except BaseException:
             self._fetcher.stop()
             raise
@@ -160,10 +160,11 @@ class DownloadJob:
         if not dead:
             return {}
         reason = dead_links(dead, plan.entry.homepage)
-        if len(dead) == len(missing):
+        if len(dead) == len(missing) and not self._waits:
             raise UsageError(reason)
         return {
-            file.name: FileOutcome(name=file.name, status="failed", detail=reason) for file in dead
+            file.name: FileOutcome(name=file.name, status="failed", detail=reason, link_ended=True)
+            for file in dead
         }
 
     def _has(self, file: RemoteFile) -> bool:
@@ -196,22 +197,47 @@ class DownloadJob:
             total += folder.missing_bytes(replace(plan, files=files))
         return total
 
-    def _bring(self, plan: DownloadPlan, progress: FileProgress, finished: Finished) -> None:
-        jobs = self._files_at_a_time(plan)
+    def _bring(
+        self, plan: DownloadPlan, progress: FileProgress, outcomes: dict[str, FileOutcome]
+    ) -> None:
+        """Bring the files, and note what became of each."""
+        watch = LinkWatch(plan.files, self._warn)
+
+        def finished(outcome: FileOutcome) -> None:
+            outcomes[outcome.name] = outcome
+            watch.finished(outcome.name, outcome.bytes)
+
+        jobs, progress = self._files_at_a_time(plan), _both(watch.saw, progress)
         if self._cluster is None:
             bring_in_threads(plan.files, self._raw_folders(plan), jobs, progress, finished)
-            return
+        else:
+            stage = self._stage(plan, self._cluster.workers)
+            bring_by_units(stage, self._cluster.open(jobs), progress, finished)
+
+    def _bring_late(
+        self, plan: DownloadPlan, progress: FileProgress, outcomes: dict[str, FileOutcome]
+    ) -> None:
+        """Bring the files whose links have ended, by the fresh lists for which it waits."""
+        files = {file.name: file for file in plan.files}
+        while self._waits and self._links is not None:
+            late = [file for name, file in files.items() if outcomes[name].link_ended]
+            if not late:
+                return
+            fresh = wait_for_links(self._links, late, self._warn)
+            files |= {file.name: file for file in fresh}
+            self._bring(replace(plan, files=fresh), progress, outcomes)
+
+    def _stage(self, plan: DownloadPlan, workers: int) -> DownloadStage:
         entry = self._downloader.entry
-        stage = DownloadStage(
+        return DownloadStage(
             raw_dir=self.raw.path.parent.absolute(),
             marker=new_marker(entry.name),
             downloader=self._downloader,
             files=plan.files,
             options=self._options,
             connections=self._fetcher.connections,
-            workers=self._cluster.workers,
+            workers=workers,
         )
-        bring_by_units(stage, self._cluster.open(jobs), progress, finished)
 
 
 def _both(first: FileProgress, second: FileProgress) -> FileProgress:

@@ -10,12 +10,14 @@ import secrets
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 
 from downloaders.base import Downloader, RemoteFile
 from downloaders.disk import disk_errors
 from downloaders.fetch import ResumingFetcher
 from downloaders.host_limits import OVERALL, PER_HOST
+from downloaders.links import is_dead
 from downloaders.part_file import part_bytes
 from downloaders.raw_folder import BringOptions, FileOutcome, RawFolder, Status
 from downloaders.registry import find_dataset
@@ -180,7 +182,10 @@ class _Listener:
 
     def unit_failed(self, failure: Failure) -> None:
         file = self._files[failure.unit.shard]
-        self._finished(FileOutcome(name=file.name, status="failed", detail=failure.error))
+        ended = is_dead(file, datetime.now(UTC))
+        self._finished(
+            FileOutcome(name=file.name, status="failed", detail=failure.error, link_ended=ended)
+        )
 
 
 @contextlib.contextmanager
