@@ -52,6 +52,11 @@ def show_published(published: PublishedManifest) -> None:
         console.print(table)
 
 
+def show_rehearsed(published: PublishedManifest) -> None:
+    """Print that nothing was written."""
+    open_console().print(f"\n{published.reference} is shown only; nothing was written")
+
+
 def show_summary(summary: ManifestSummary) -> None:
     """Print what a manifest holds, in numbers."""
     console = open_console()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
+import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -13,6 +15,7 @@ from schemas.errors import IncompleteError, IntegrityError, UsageError
 from schemas.ids import digest_bytes, nearest_name, parse_json
 from schemas.manifests import (
     ArrayRecord,
+    FileRecord,
     Manifest,
     ManifestFeature,
     ManifestSplit,
@@ -53,6 +56,26 @@ def manifest_versions(store: ObjectStore, name: str) -> list[int]:
     return sorted(int(stem) for stem in stems if stem.isdigit())
 
 
+def list_manifests(store: ObjectStore, name: str | None = None) -> list[PublishedManifest]:
+    """Return all versions of all manifests, or of one, by name and version.
+
+    Raises
+    ------
+    UnknownNameError
+        No manifest of that name.
+    IncompleteError
+        Nothing is published in this root.
+    """
+    names = _require_names(store, name or "NAME")
+    if name is not None:
+        names = [_require_known(name, names)]
+    return [
+        read_version(store, known, version)
+        for known in names
+        for version in manifest_versions(store, known)
+    ]
+
+
 def find_manifest(store: ObjectStore, reference: str) -> PublishedManifest:
     """Open ``name@version``; the latest version for ``name`` and ``name@latest``.
 
@@ -64,13 +87,7 @@ def find_manifest(store: ObjectStore, reference: str) -> PublishedManifest:
         Nothing is published in this root.
     """
     name, _, version = reference.partition("@")
-    names = manifest_names(store)
-    if not names:
-        raise IncompleteError(
-            f"{store.url} has no manifest", fix=f"Run `samdistill publish {name}` first."
-        )
-    if name not in names:
-        raise nearest_name("manifest", name, names)
+    _require_known(name, _require_names(store, name))
     return read_version(store, name, _number(store, name, version or LATEST))
 
 
@@ -84,6 +101,21 @@ def read_version(store: ObjectStore, name: str, number: int) -> PublishedManifes
         digest=digest_bytes(body),
         manifest=parse_json(body, Manifest, key),
     )
+
+
+def _require_names(store: ObjectStore, name: str) -> list[str]:
+    names = manifest_names(store)
+    if not names:
+        raise IncompleteError(
+            f"{store.url} has no manifest", fix=f"Run `samdistill publish {name}` first."
+        )
+    return names
+
+
+def _require_known(name: str, names: list[str]) -> str:
+    if name not in names:
+        raise nearest_name("manifest", name, names)
+    return name
 
 
 def _number(store: ObjectStore, name: str, version: str) -> int:
@@ -106,6 +138,21 @@ def open_manifest(store: ObjectStore, reference: str) -> tuple[Manifest, str]:
     """Return the manifest and its digest; see ``find_manifest``."""
     found = find_manifest(store, reference)
     return found.manifest, found.digest
+
+
+def named_records(value: object) -> Iterator[FileRecord | PartRecord]:
+    """Yield all files and parts that a record names itself, in the order of its fields.
+
+    A part's own file is not among the files: it counts once the files that it lists are there.
+    """
+    if isinstance(value, FileRecord | PartRecord):
+        yield value
+    elif isinstance(value, msgspec.Struct):
+        for name in value.__struct_fields__:
+            yield from named_records(getattr(value, name))
+    elif isinstance(value, tuple | list):
+        for item in value:
+            yield from named_records(item)
 
 
 def read_part(store: ObjectStore, part: PartRecord) -> pa.Table:

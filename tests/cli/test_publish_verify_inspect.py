@@ -91,3 +91,57 @@ def test_inspect_shows_numbers_json_and_a_page(root: Path, tmp_path: Path) -> No
     assert page.read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
     numbers = json.loads(run(root, "inspect", "all", "--json").output)
     assert [split["dataset"] for split in numbers["splits"]] == ["album", "camera"]
+
+
+def test_publish_copies_to_another_root_and_back(root: Path, tmp_path: Path) -> None:
+    there, back = str(tmp_path / "there"), str(tmp_path / "back")
+    planned = run(root, "publish", "all", "--to", there, "--dry-run")
+    assert planned.exit_code == 0, planned.output
+    assert "files to copy" in planned.output
+    assert not (tmp_path / "there").exists()
+    assert not (root / "manifests").exists()
+    copied = run(root, "publish", "all", "--to", there)
+    assert copied.exit_code == 0, copied.output
+    assert f"all@1 is published in {there}" in copied.output
+    assert run(tmp_path / "there", "publish", "all@latest", "--to", back).exit_code == 0
+    assert run(tmp_path / "back", "verify", "all", "--deep").exit_code == 0
+    again = run(root, "publish", "all@1", "--to", there)
+    assert "0 files to copy, 0 bytes" in again.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["all@1"], "expected a name alone, or --to ROOT"),
+        (["all@1", "--to", "x", "--feature", "text.mask"], "got text.mask"),
+        (["all@7", "--to", "x"], "manifest all has no version 7; expected one of 1"),
+        (["ell@1", "--to", "x"], "Did you mean all?"),
+    ],
+)
+def test_publish_refuses_what_it_cannot_do(
+    root: Path, arguments: list[str], message: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    run(root, "publish", "all")
+    assert message in str(run(root, "publish", *arguments).exception)
+
+
+@pytest.mark.parametrize(("width", "shown"), [("60", False), ("120", True)])
+def test_manifests_lists_versions(
+    root: Path, monkeypatch: pytest.MonkeyPatch, width: str, shown: bool
+) -> None:
+    monkeypatch.setenv("COLUMNS", width)
+    run(root, "publish", "all", "--feature", "image.trunk")
+    run(root, "publish", "all")
+    listed = run(root, "manifests").output
+    assert all(len(line) <= int(width) for line in listed.splitlines())
+    assert ("memory.maskmem" in listed) == shown
+    facts = json.loads(run(root, "manifests", "all", "--json").output)
+    assert [item["manifest"] for item in facts] == ["all@1", "all@2"]
+    assert facts[0]["features"] == ["image.trunk"]
+    assert facts[1]["teachers"] == [ColourTeacher().spec.digest]
+    assert facts[1]["splits"] == ["album/val", "camera/val"]
+    for item in facts:
+        assert f"{item['manifest']} " in listed
+        assert item["blake3"][:12] in listed
+    assert "Did you mean all?" in str(run(root, "manifests", "ell").exception)

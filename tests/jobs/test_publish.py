@@ -29,6 +29,7 @@ from schemas.errors import (
     UnknownNameError,
     UsageError,
 )
+from schemas.ids import digest_bytes
 from schemas.tables import FEATURE_INDEX, SAMPLE_INDEX
 from tests.jobs.colour_teacher import ColourTeacher
 from tests.jobs.sample_root import CLIPS, STILLS, build_root, cache
@@ -328,3 +329,22 @@ def test_a_manifest_of_no_split_or_one_split_twice_is_refused(store: LocalObject
     for selections in ([], twice):
         with pytest.raises(UsageError, match="at least one, each once"):
             publish(store, "all", selections)
+
+
+def test_adding_features_rewrites_no_byte(store: LocalObjectStore) -> None:
+    def tree() -> dict[str, str]:
+        files = (path for path in store.root.rglob("*") if path.is_file())
+        return {
+            str(path): f"{path.stat().st_ino} {digest_bytes(path.read_bytes())}" for path in files
+        }
+
+    publish(store, "all", select(store, []))
+    before = tree()
+    other = ColourTeacher(seed=1)
+    for place in (STILLS, CLIPS):
+        cache(Split.open(store, *place), other)
+    published = publish(store, "all", select(store, [], teachers=[TEACHER, other.spec.digest]))
+    after = tree()
+    assert published.version == 2
+    assert len(published.manifest.teachers) == 2
+    assert before.items() < after.items()
