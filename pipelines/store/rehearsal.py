@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Iterator
 from typing import IO
 
-from pipelines.store.objects import Buffer, ObjectStore, StagedFile
+from pipelines.store.objects import Buffer, Leftover, ObjectStore, StagedFile
 
 
 class Rehearsal:
@@ -77,6 +77,19 @@ class Rehearsal:
     def delete(self, key: str) -> None:
         """Forget a file written here; the store behind keeps all."""
         self._written.pop(key, None)
+
+    def modified(self, key: str) -> float | None:
+        """See ``ObjectStore.modified``; of the store behind."""
+        return self._store.modified(key)
+
+    def leftovers(self) -> Iterator[Leftover]:
+        """Yield nothing: what is staged here is in memory."""
+        return iter(())
+
+    def discard(self, leftover: Leftover) -> bool:
+        """Refuse: the store behind keeps all."""
+        del leftover
+        return False
 
 
 class _RehearsedFile(StagedFile):
