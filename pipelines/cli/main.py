@@ -19,6 +19,7 @@ _GROUPS = (
     "publish",
     "verify",
     "inspect",
+    "export",
     "gc",
     "train",
     "demo",

@@ -1,0 +1,1 @@
+"""Published data in the formats of others, and theirs in ours."""

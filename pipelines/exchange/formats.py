@@ -1,0 +1,69 @@
+"""The formats that a manifest can be exported to, by name. Their libraries load when asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from pipelines.exchange.base import ExportFormat
+from schemas.errors import UsageError
+from schemas.features import FeatureSpec
+from schemas.ids import nearest_name
+
+Features = Sequence[FeatureSpec]
+
+
+def open_format(name: str, features: Features) -> ExportFormat:
+    """Return the format of that name.
+
+    Raises
+    ------
+    UnknownNameError
+        There is none of that name.
+    UsageError
+        The library that writes it is not installed.
+    """
+    if name not in FORMATS:
+        raise nearest_name("format", name, FORMATS)
+    package, make = FORMATS[name]
+    try:
+        return make(features)
+    except ImportError as cause:
+        raise UsageError(
+            f"format {name} needs {package}, which cannot be imported: {cause}",
+            fix=f"Run `pip install {package}`.",
+        ) from cause
+
+
+def _webdataset(features: Features) -> ExportFormat:
+    from pipelines.exchange.webdataset_tar import WebDatasetFormat
+
+    del features
+    return WebDatasetFormat()
+
+
+def _hugging_face(features: Features) -> ExportFormat:
+    from pipelines.exchange.hugging_face import HuggingFaceFormat
+
+    return HuggingFaceFormat(features)
+
+
+def _mds(features: Features) -> ExportFormat:
+    from pipelines.exchange.mds import MdsFormat
+
+    return MdsFormat(features)
+
+
+def _litdata(features: Features) -> ExportFormat:
+    from pipelines.exchange.litdata_chunks import LitDataFormat
+
+    del features
+    return LitDataFormat()
+
+
+FORMATS: dict[str, tuple[str, Callable[[Features], ExportFormat]]] = {
+    "webdataset": ("webdataset", _webdataset),
+    "hf": ("datasets", _hugging_face),
+    "mds": ("mosaicml-streaming", _mds),
+    "litdata": ("litdata", _litdata),
+}
+"""Name -> package and format."""
