@@ -12,10 +12,10 @@ import pyarrow as pa
 
 from pipelines.store import layout
 from pipelines.store.arrays import FeatureArray
+from pipelines.store.listed import Listing, list_files, read_listed_table
 from pipelines.store.objects import ObjectStore
 from pipelines.store.published import array_record
 from pipelines.store.splits import Split, StoredSample
-from pipelines.stream.listed import Listing, list_files, read_listed_table
 from pipelines.stream.selection import SelectedSplit
 from schemas.errors import IntegrityError
 from schemas.manifests import FileRecord, Manifest
@@ -107,13 +107,12 @@ class PublishedShards:
             FeatureArray(store, array_record(manifest, published, feature))
             for feature in selected.features
         ]
-        files, shards = list_files(store, published.part)
-        listings = [list_files(store, feature.part)[0] for feature in selected.features]
-        self._tables = {
-            shard: tables
-            for shard in shards
-            if (tables := self._find(files, listings, shard)) is not None
+        files = list_files(store, published.part)
+        listings = [list_files(store, feature.part) for feature in selected.features]
+        found = {
+            shard: self._find(files, listings, shard) for shard in range(published.split.shards)
         }
+        self._tables = {shard: tables for shard, tables in found.items() if tables is not None}
 
     @property
     def name(self) -> str:
