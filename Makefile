@@ -1,6 +1,7 @@
 # make demo   the whole pipeline once, on real photographs, on this machine
 # make test   all tests
 # make lint   style, types, import rules
+# make chaos  hundreds of kills, full disks and failing networks; a quarter of an hour
 # make bench NAME=store   one benchmark, beside its peers, in an environment of its own
 # make clean  removes what these made, but not the environments
 
@@ -10,7 +11,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 BENCH_READY := .venv-bench/.ready
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint chaos bench clean
 
 demo: $(READY)
 	$(BIN)/samdistill demo --root demo-root
@@ -24,6 +25,10 @@ lint: $(READY)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/codespell
+
+# CHAOS_SEED and CHAOS_KILLS choose; see docs/reliability.md.
+chaos: $(READY)
+	$(BIN)/python -m tests.chaos.run
 
 bench: $(BENCH_READY)
 	.venv-bench/bin/python benchmarks/bench_$(NAME).py $(ARGS)

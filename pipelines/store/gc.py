@@ -15,9 +15,10 @@ from typing import Literal
 
 from pipelines.store import layout
 from pipelines.store.commits import committed_shards
+from pipelines.store.leases import LiveRuns, lease_owner
 from pipelines.store.objects import Leftover, ObjectStore
 
-Kind = Literal["unfinished write", "file without commit"]
+Kind = Literal["unfinished write", "file without commit", "lease of a dead run"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +32,7 @@ class Garbage:
     age: float
     """Seconds."""
     commit: str | None = None
-    """Key of the commit record whose absence makes a file garbage."""
+    """Of a file: the key of the commit record whose absence makes it garbage."""
     leftover: Leftover | None = None
 
 
@@ -42,37 +43,39 @@ def find_garbage(store: ObjectStore, *, older_than: float) -> Iterator[Garbage]:
     it, and adopts a file that lies there only so that two writers agree.
     """
     now = time.time()
-    for leftover in store.leftovers():
-        if now - leftover.modified >= older_than:
-            yield Garbage(
-                kind="unfinished write",
-                key=leftover.key,
-                bytes=leftover.bytes,
-                age=now - leftover.modified,
-                leftover=leftover,
-            )
-    for key, size, commit in _uncommitted(store):
-        modified = store.modified(key)
-        if modified is not None and now - modified >= older_than:
-            age = now - modified
-            yield Garbage(kind="file without commit", key=key, bytes=size, age=age, commit=commit)
+    for found in (_unfinished, _uncommitted, _dead_leases):
+        for garbage in found(store, now):
+            if garbage.age >= older_than:
+                yield garbage
 
 
 def remove_garbage(store: ObjectStore, garbage: Garbage) -> bool:
     """Remove it, unless it has come to be of use: then False."""
     if garbage.leftover is not None:
         return store.discard(garbage.leftover)
-    commit = garbage.commit
-    if commit is None or store.size(commit) is not None:
+    if garbage.commit is None:
+        store.delete(garbage.key)
+        return True
+    if store.size(garbage.commit) is not None:
         return False
     store.delete(garbage.key)
-    if store.size(commit) is not None:
-        store.delete(commit)
+    if store.size(garbage.commit) is not None:
+        store.delete(garbage.commit)
     return True
 
 
-def _uncommitted(store: ObjectStore) -> Iterator[tuple[str, int, str]]:
-    """Yield key, size and the missing commit record's key of each file of an uncommitted shard."""
+def _unfinished(store: ObjectStore, now: float) -> Iterator[Garbage]:
+    for leftover in store.leftovers():
+        yield Garbage(
+            kind="unfinished write",
+            key=leftover.key,
+            bytes=leftover.bytes,
+            age=now - leftover.modified,
+            leftover=leftover,
+        )
+
+
+def _uncommitted(store: ObjectStore, now: float) -> Iterator[Garbage]:
     folder, committed = "", set[int]()
     for top in (layout.NORMALIZED, layout.FEATURES):
         for key, size in store.sizes(top):
@@ -81,5 +84,20 @@ def _uncommitted(store: ObjectStore) -> Iterator[tuple[str, int, str]]:
                 continue
             if place.folder != folder:
                 folder, committed = place.folder, set(committed_shards(store, place.folder))
-            if place.shard not in committed:
-                yield key, size, layout.commit_key(folder, place.shard)
+            modified = store.modified(key) if place.shard not in committed else None
+            if modified is not None:
+                yield Garbage(
+                    kind="file without commit",
+                    key=key,
+                    bytes=size,
+                    age=now - modified,
+                    commit=layout.commit_key(folder, place.shard),
+                )
+
+
+def _dead_leases(store: ObjectStore, now: float) -> Iterator[Garbage]:
+    alive = LiveRuns(store)
+    for key, size in store.sizes(layout.LEASES):
+        owner, modified = lease_owner(store, key), store.modified(key)
+        if owner is not None and modified is not None and not alive(owner):
+            yield Garbage(kind="lease of a dead run", key=key, bytes=size, age=now - modified)

@@ -49,7 +49,7 @@ class StoreLeases:
     def __enter__(self) -> Self:
         """Remove what dead runs have left: their units are free, or long complete."""
         for key in self._store.keys(layout.lease_folder(self._group)):
-            owner = self._owner(key)
+            owner = lease_owner(self._store, key)
             if owner is not None and not self._alive(owner):
                 self._store.delete(key)
         return self
@@ -77,7 +77,7 @@ class StoreLeases:
             self._store.delete(layout.lease_key(self._group, unit.shard))
 
     def _take_over(self, key: str, body: bytes) -> bool:
-        owner = self._owner(key)
+        owner = lease_owner(self._store, key)
         if owner == self._run:
             return True
         if owner is not None and self._alive(owner):
@@ -86,11 +86,13 @@ class StoreLeases:
         self._store.delete(key)
         return self._store.put_if_absent(key, body)
 
-    def _owner(self, key: str) -> str | None:
-        try:
-            return parse_json(self._store.get(key), LeaseRecord, key).run
-        except FileNotFoundError:
-            return None
+
+def lease_owner(store: ObjectStore, key: str) -> str | None:
+    """Return the run that a lease names; None when the lease is gone."""
+    try:
+        return parse_json(store.get(key), LeaseRecord, key).run
+    except FileNotFoundError:
+        return None
 
 
 class LiveRuns:

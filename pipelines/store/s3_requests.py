@@ -183,4 +183,5 @@ def _translated(error: Exception, action: str, *, repeated: bool) -> Exception:
         fix = "Check the bucket's name, its policy and your credentials."
     else:
         fix = "Check the network, AWS_ENDPOINT_URL and your credentials; then run it again."
-    return StorageError(f"cannot {action}: {code} {error}".replace(":  ", ": "), fix=fix)
+    said = f"{code} {error}".strip().rstrip(".")
+    return StorageError(f"cannot {action}: {said}", fix=fix)

@@ -81,6 +81,8 @@ class Faults:
 
     def __init__(self) -> None:
         self.choose: Choose = lambda _request: None
+        self.carried_out: Callable[[Request], None] = lambda _request: None
+        """Called when the server has answered and the client does not know yet."""
         self.count: Counter[Fault] = Counter()
         self.requests = 0
 
@@ -139,6 +141,7 @@ class _Proxy(BaseHTTPRequestHandler):
             if fault == "late":
                 time.sleep(_LATE_SECONDS)
             status, headers, answer = self.forward(body)
+            self.faults.carried_out(request)
             if fault == "reset after":
                 self.reset()
             elif fault == "cut":

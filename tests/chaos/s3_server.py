@@ -16,9 +16,11 @@ UTCNOW = "ignore:datetime.datetime.utcnow:DeprecationWarning"
 
 @contextlib.contextmanager
 def s3_server() -> Iterator[str]:
-    """Yield the endpoint of moto's server."""
+    """Yield the endpoint of moto's server, which takes small parts: uploads stay short."""
+    from moto.s3 import models
     from moto.server import ThreadedMotoServer
 
+    models.S3_UPLOAD_PART_MIN_SIZE = 1
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()

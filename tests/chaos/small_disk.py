@@ -11,10 +11,10 @@ import pytest
 
 
 @contextlib.contextmanager
-def small_disk(place: Path, *, mebibytes: int) -> Iterator[Path]:
+def small_disk(place: Path, *, kibibytes: int) -> Iterator[Path]:
     """Mount an empty tmpfs at ``place`` for the time of the block, or skip the test."""
     place.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", f"size={mebibytes}m", "tmpfs", str(place)]
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={kibibytes}k", "tmpfs", str(place)]
     try:
         subprocess.run(mount, check=True, capture_output=True)
     except (OSError, subprocess.CalledProcessError):

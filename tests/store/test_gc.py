@@ -9,8 +9,11 @@ from pipelines.store import layout
 from pipelines.store.commits import is_committed, write_commit
 from pipelines.store.gc import Garbage, find_garbage, remove_garbage
 from pipelines.store.local import LocalObjectStore
+from pipelines.store.run_log import RunLog
 from schemas.errors import IntegrityError
+from schemas.ids import canonical_json
 from schemas.manifests import CommitRecord, FileRecord
+from schemas.runs import LeaseRecord
 from tests.jobs.colour_teacher import ColourTeacher
 from tests.jobs.sample_root import build_root
 
@@ -99,6 +102,15 @@ def test_unfinished_writes_of_the_dead_go(
         assert remove_all(store) == ["normalized/d/s/a"]
         assert len(list(store.leftovers())) == 1
     assert list(store.keys("")) == ["normalized/d/s/a"]
+
+
+def test_leases_of_dead_runs_go(store: LocalObjectStore) -> None:
+    with RunLog(store, workers=1) as living:
+        for shard, run in enumerate(("dead", living.run)):
+            body = canonical_json(LeaseRecord(run=run, unit="u"))
+            store.put_if_absent(layout.lease_key("g", shard), body)
+        assert remove_all(store) == [layout.lease_key("g", 0)]
+    assert remove_all(store) == [layout.lease_key("g", 1)]
 
 
 def test_a_file_that_is_committed_meanwhile_stays(store: LocalObjectStore) -> None:

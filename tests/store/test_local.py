@@ -132,7 +132,7 @@ def test_only_our_hidden_files_are_leftovers(tmp_path: Path) -> None:
 
 
 def test_a_really_full_disk(tmp_path: Path) -> None:
-    with small_disk(tmp_path / "disk", mebibytes=1) as disk:
+    with small_disk(tmp_path / "disk", kibibytes=1024) as disk:
         store = LocalObjectStore(disk)
         assert store.put_if_absent("a", bytes(600_000))
         with pytest.raises(StorageError, match=r"cannot write b: No space left.*Free space"):

@@ -16,8 +16,7 @@ from tests.chaos.s3_server import CREDENTIALS, UTCNOW, s3_server
 from tests.chaos.small_disk import small_disk
 from tests.contracts.object_store_contract import ObjectStoreContract
 
-PART = 5 << 20
-"""The smallest that S3 takes."""
+PART = 1 << 18
 
 pytestmark = pytest.mark.filterwarnings(UTCNOW)
 
@@ -61,8 +60,8 @@ class TestS3ObjectStore(ObjectStoreContract):
 def test_large_files_go_up_in_parts_while_they_are_written(store: S3ObjectStore) -> None:
     body = os.urandom(2 * PART + 99)
     with store.stage("large") as staged:
-        for start in range(0, len(body), 1 << 20):
-            staged.write(body[start : start + (1 << 20)])
+        for start in range(0, len(body), 1 << 16):
+            staged.write(body[start : start + (1 << 16)])
         (upload,) = store.leftovers()
         assert upload.key == "large"
         assert staged.publish()
@@ -220,7 +219,7 @@ def test_scratch_is_chosen_by_the_environment(
     monkeypatch.setenv("SAMDISTILL_SCRATCH", str(tmp_path / "none"))
     with pytest.raises(StorageError, match=r"scratch file in .*/none.*SAMDISTILL_SCRATCH"):
         store.stage("f").__enter__()
-    with small_disk(tmp_path / "disk", mebibytes=1) as disk:
+    with small_disk(tmp_path / "disk", kibibytes=1024) as disk:
         monkeypatch.setenv("SAMDISTILL_SCRATCH", str(disk))
         with (
             pytest.raises(StorageError, match=r"write f in .*/disk: No space left.*SCRATCH"),
