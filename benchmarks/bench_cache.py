@@ -275,8 +275,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=arguments.folder) as name:
         measures: list[Callable[[], dict[str, float]]] = [
             partial(compare_speed, Path(name), arguments),
-            partial(measure_memory, Path(name), arguments.records),
         ]
+        if arguments.records:
+            measures.append(partial(measure_memory, Path(name), arguments.records))
         ratios: dict[str, float] = {}
         for measure in measures:
             ratios |= measure()

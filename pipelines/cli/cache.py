@@ -64,6 +64,14 @@ def cache(
     precision: Annotated[
         Precision, typer.Option(help="Arithmetic of the teacher; part of its digest.")
     ] = "float32",
+    compile_trunk: Annotated[
+        bool,
+        typer.Option(
+            "--compile",
+            help="Compile the trunk: faster after a warm-up of minutes. Choose a --batch that "
+            "divides the rows of a shard.",
+        ),
+    ] = False,
     batch: Annotated[int, typer.Option(min=1, help="Images at a time.")] = 8,
     threads: Annotated[
         int | None, typer.Option(min=1, help="Threads of each worker that decode images.")
@@ -131,7 +139,9 @@ def cache(
     )
     store = open_store(root)
     splits = open_normalized(store, dataset, split or [])
-    running = TeacherOptions(device=place.device, precision=precision, image_batch=batch)
+    running = TeacherOptions(
+        device=place.device, precision=precision, image_batch=batch, compile=compile_trunk
+    )
     plans = _plan(splits, teacher, running, place, wanted, options)
     console = Console(highlight=False, markup=False, soft_wrap=True, stderr=json)
     view.show_teacher(console, teacher, plans[0].teacher)

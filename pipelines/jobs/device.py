@@ -15,19 +15,36 @@ import torch
 
 Report = Callable[[str, float], None]
 """Told a step and its seconds."""
+Encode = Callable[[torch.Tensor], torch.Tensor]
+"""Turns values ``[B, *item]`` into what is stored, ``[B, *stored]``, on their device."""
 
 
 class Arriving:
-    """A batch of one feature on its way to the host."""
+    """A batch of one feature on its way to the host.
 
-    def __init__(self, values: torch.Tensor, copied: Span | None = None) -> None:
-        self._values, self._copied = values, copied
+    Parameters
+    ----------
+    encode
+        Still to be done to each row; None when the device has done it.
+    """
 
-    def wait(self) -> torch.Tensor:
-        """Return the values, ``[B, *item]`` in the host's memory, once they are all there."""
+    def __init__(
+        self, values: torch.Tensor, encode: Encode | None = None, copied: Span | None = None
+    ) -> None:
+        self._values, self._encode, self._copied = values, encode, copied
+
+    def wait(self) -> None:
+        """Return when the whole batch has arrived."""
         if self._copied is not None:
             self._copied.end()
-        return self._values
+
+    def rows(self) -> Iterator[torch.Tensor]:
+        """Yield the rows of a batch that has arrived, as they are stored."""
+        if self._encode is None:
+            yield from self._values
+            return
+        for place in range(len(self._values)):
+            yield self._encode(self._values[place : place + 1])[0]
 
 
 class Span:
@@ -102,19 +119,22 @@ class Device:
         finally:
             self._report("forward", time.perf_counter() - begun)
 
-    def download(self, values: torch.Tensor, dtype: torch.dtype) -> Arriving:
-        """Begin to copy a batch to the host, converted first, in half the bytes for half floats."""
-        if not self._cuda:
-            return Arriving(values)
-        stored = values.to(dtype).contiguous()
+    def download(self, values: torch.Tensor, encode: Encode) -> Arriving:
+        """Begin to copy a batch to the host, encoded first: half of the bytes for half floats.
+
+        What is on the host is encoded there, by whoever takes the rows.
+        """
+        if values.device.type != "cuda":
+            return Arriving(values, encode)
+        stored = encode(values)
         self._outgoing.wait_stream(torch.cuda.current_stream(self._device))
         with torch.cuda.stream(self._outgoing):
             span = Span("d2h", self._report)
-            host = torch.empty(stored.shape, dtype=dtype, pin_memory=True)
+            host = torch.empty(stored.shape, dtype=stored.dtype, pin_memory=True)
             host.copy_(stored, non_blocking=True)
             span.close()
         stored.record_stream(self._outgoing)
-        return Arriving(host, span)
+        return Arriving(host, copied=span)
 
     def take_spans(self) -> list[Span]:
         """Hand over the work that was queued since the last call; ``end`` each to have it told."""

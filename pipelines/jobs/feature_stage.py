@@ -81,7 +81,11 @@ class FeatureStage:
             rows=max((commit.rows for commit in commits), default=0),
             quarantined=max((sum(commit.quarantined.values()) for commit in commits), default=0),
             bytes=sum(file.bytes for commit in commits for file in commit.files),
-            seconds={**writer.busy.seconds, "wall": time.perf_counter() - begun},
+            seconds={
+                **writer.busy.seconds,
+                **_take_startup(),
+                "wall": time.perf_counter() - begun,
+            },
         )
 
     def _teacher(self) -> Teacher:
@@ -98,8 +102,15 @@ def teacher_loader(name: str, options: TeacherOptions) -> Callable[[], Teacher]:
     return functools.partial(_loaded, name, options)
 
 
+def forget_teachers() -> None:
+    """Drop the teacher of this process, and with it the memory of its device."""
+    _load_once.cache_clear()
+
+
 _loading = threading.Lock()
 """Units that overlap ask for the teacher at once; it is loaded once."""
+_startup: dict[str, float] = {}
+"""What loading took, in seconds by step, until a report has told it."""
 
 
 def _loaded(name: str, options: TeacherOptions) -> Teacher:
@@ -109,4 +120,25 @@ def _loaded(name: str, options: TeacherOptions) -> Teacher:
 
 @functools.lru_cache(maxsize=1)
 def _load_once(name: str, options: TeacherOptions) -> Teacher:
-    return load_teacher(name, options)
+    begun = time.perf_counter()
+    teacher = load_teacher(name, options)
+    _startup["load"] = time.perf_counter() - begun
+    if options.compile:
+        _startup["warm_up"] = _warm_up(teacher, options.image_batch)
+    return teacher
+
+
+def _warm_up(teacher: Teacher, batch: int) -> float:
+    """Compile for full batches; return the seconds that it took."""
+    torch.set_num_threads(_TORCH_THREADS)
+    size = teacher.spec.preprocess.image_size
+    begun = time.perf_counter()
+    teacher.encode_images(torch.zeros((batch, 3, size, size), dtype=torch.uint8))
+    return time.perf_counter() - begun
+
+
+def _take_startup() -> dict[str, float]:
+    with _loading:
+        told = dict(_startup)
+        _startup.clear()
+        return told

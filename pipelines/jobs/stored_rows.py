@@ -5,17 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 import torch
 
 from pipelines.store.arrays import FeatureArray
 from pipelines.store.tensor_codec import TensorCodec
 from schemas.codec import Extent
+from schemas.errors import DataError
 
 Values = npt.NDArray[Any] | torch.Tensor
-
-_PLAIN = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
-"""Codecs that are a conversion and nothing else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,18 +25,40 @@ class StoredRow:
     extent: Extent
 
 
-def device_type(array: FeatureArray) -> torch.dtype:
-    """Return the type in which values shall leave the device: as they are stored, if it can be."""
-    return _PLAIN.get(array.feature.codec, torch.float32)
-
-
-def store_row(array: FeatureArray, value: Values, where: str) -> StoredRow:
-    """Return a row as it is stored.
+def as_rows(array: FeatureArray, values: Values) -> torch.Tensor:
+    """Return a batch of rows as a tensor, on the device where it is.
 
     Raises
     ------
     DataError
-        A value cannot be stored in this form, or the row has another shape.
+        The rows have another shape than the array's.
     """
-    stored = TensorCodec(array.feature).encode_row(value, where)
-    return StoredRow(stored, array.extent(stored))
+    if not isinstance(values, torch.Tensor):
+        values = torch.from_numpy(np.require(values, requirements="W"))
+    if values.shape[1:] != array.feature.item_shape:
+        raise DataError(
+            f"rows of {array.feature.name}",
+            expected=f"shape {array.feature.item_shape}",
+            got=tuple(values.shape[1:]),
+        )
+    return values
+
+
+def check_row(array: FeatureArray, encoded: torch.Tensor, where: str) -> StoredRow:
+    """Return a row that the array's codec has encoded, on the host, with its ends.
+
+    Raises
+    ------
+    DataError
+        A value cannot be stored in this form; the message names ``where``.
+    """
+    stored: npt.NDArray[Any] = encoded.numpy()
+    extent = array.extent(stored)
+    array.codec.require_storable(extent, where)
+    return StoredRow(stored, extent)
+
+
+def store_row(array: FeatureArray, value: npt.NDArray[Any], where: str) -> StoredRow:
+    """Encode and check one row that is on the host."""
+    rows = as_rows(array, np.asarray(value)[None])
+    return check_row(array, TensorCodec(array.feature).encode(rows)[0], where)

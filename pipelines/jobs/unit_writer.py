@@ -7,20 +7,20 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-import numpy.typing as npt
 import torch
 
 from pipelines.jobs.device import Arriving, Device, Span
 from pipelines.jobs.feature_shards import FeatureShard
 from pipelines.jobs.finish_split import Budget
 from pipelines.jobs.overlap import Background, BusyTime
-from pipelines.jobs.stored_rows import Values, device_type, store_row
+from pipelines.jobs.stored_rows import Values, as_rows, check_row
 from pipelines.jobs.turn import Turn
 from pipelines.store.arrays import FeatureArray
 from pipelines.store.commits import is_committed, read_commit
 from pipelines.store.layout import annotations_key, split_folder
 from pipelines.store.rows import expected_rows
 from pipelines.store.splits import Split
+from pipelines.store.tensor_codec import TensorCodec
 from pipelines.teachers.base import DeviceFeatures, Features
 from schemas.errors import BudgetError, DataError, IntegrityError
 from schemas.features import RowKind
@@ -96,7 +96,7 @@ class UnitWriter:
         The values must not change afterwards: they are written later.
         """
         batches = [
-            (shard, self._leave_device(shard.array, features[shard.array.feature.name]))
+            (shard, self._send(shard.array, features[shard.array.feature.name]))
             for shard in self._shards
             if shard.array.feature.name in features
         ]
@@ -140,28 +140,28 @@ class UnitWriter:
     def _of_kind(self, kind: RowKind) -> Iterator[FeatureShard]:
         return (shard for shard in self._shards if shard.array.feature.rows == kind)
 
-    def _leave_device(self, array: FeatureArray, values: Values) -> Arriving | npt.NDArray[Any]:
-        if isinstance(values, torch.Tensor):
-            return self.device.download(values, device_type(array))
-        return values
+    def _send(self, array: FeatureArray, values: Values) -> Arriving:
+        return self.device.download(as_rows(array, values), TensorCodec(array.feature).encode)
 
     def _write(
         self,
         rows: list[int],
-        batches: Sequence[tuple[FeatureShard, Arriving | npt.NDArray[Any]]],
+        batches: Sequence[tuple[FeatureShard, Arriving]],
         spans: Sequence[Span],
     ) -> None:
         for shard, batch in batches:
-            values = batch.wait() if isinstance(batch, Arriving) else batch
-            for row, value in zip(rows, values, strict=True):
-                self._write_row(shard, row, value)
+            with self.busy.measure("wait_device"):
+                batch.wait()
+            encoded = batch.rows()
+            for row in rows:
+                self._write_row(shard, row, encoded)
         for span in spans:
             span.end()
 
-    def _write_row(self, shard: FeatureShard, row: int, value: Values) -> None:
+    def _write_row(self, shard: FeatureShard, row: int, encoded: Iterator[torch.Tensor]) -> None:
         try:
             with self.busy.measure("encode"):
-                stored = store_row(shard.array, value, f"row {row}")
+                stored = check_row(shard.array, next(encoded), f"row {row}")
         except DataError as error:
             reason = f"unstorable: {error}"
             shard.quarantine(row, reason)

@@ -70,6 +70,8 @@ class Sam3Teacher:
         _check_config(folder / CONFIG_FILE)
         weights = digest_weights(folder)
         model = _load_model(folder)
+        if options.compile:
+            model.detector_model.vision_encoder.backbone.compile(dynamic=False)
         _check_context(options.text_context, model.config)
         return cls(model.to(options.device), _make_spec(model, weights, options), options)
 

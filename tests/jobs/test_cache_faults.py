@@ -86,7 +86,7 @@ def test_values_that_are_not_finite(tmp_path: Path) -> None:
     assert isinstance(report, UnitReport)
     found = reasons(arrays["image.trunk"])
     assert [row for row, reason in enumerate(found) if reason] == [3]
-    assert str(found[3]).startswith("unstorable: row 3: not finite in float16")
+    assert str(found[3]).startswith("unstorable: row 3: not storable as float16")
 
 
 def brightness(row: int, split: Split) -> float:

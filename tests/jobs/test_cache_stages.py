@@ -201,7 +201,7 @@ def test_reports_count_rows_bytes_and_busy_time(tmp_path: Path) -> None:
     data = tmp_path / planned.stage.arrays[0].shard_key(1)
     assert report.bytes > data.stat().st_size
     busy = {"decode", "h2d", "forward", "encode", "write", "publish"}
-    waited = {"wait_decode", "wait_write", "wait_turn"}
+    waited = {"wait_decode", "wait_write", "wait_turn", "wait_device"}
     assert report.seconds.keys() - waited == busy | {"turn", "gap", "wall"}
     assert all(report.seconds[step] > 0 for step in busy)
     assert report.seconds["forward"] <= report.seconds["turn"] <= report.seconds["wall"]
