@@ -58,6 +58,7 @@ def test_the_tiny_sam3_agrees_with_what_it_stored(sam3: Sam3Root) -> None:
         ("camera/val", "memory.maskmem"): COUNT,
         ("camera/val", "memory.object_pointer"): COUNT,
         ("camera/val", "memory.object_score"): COUNT,
+        ("camera/val", "memory.iou"): COUNT,
     }
 
 
