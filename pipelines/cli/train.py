@@ -100,7 +100,7 @@ def train(
     )
     trainer = Trainer(stream, config, options)
     typer.echo(
-        f"{student} on {options.device}, {published.reference}: {len(stream)} samples, "
+        f"{student} on {options.device}, {published.reference}: {stream.samples} samples, "
         f"{feature} of teacher {spec.digest}"
     )
     if 0 < trainer.step < steps:

@@ -23,6 +23,7 @@ from pipelines.store.published import PublishedManifest
 from pipelines.store.tables import table_record
 from pipelines.stream.selection import (
     SelectedSplit,
+    choose_features,
     only_teacher,
     require_teacher,
     select_splits,
@@ -76,7 +77,7 @@ class Export:
             format=kind,
             manifest=published.digest,
             teacher=spec,
-            features=tuple(feature.feature for feature in selected[0].features),
+            features=tuple(item.feature for item in selected[0].features.values()),
             splits=tuple(_describe(item.published, self._splits) for item in selected),
         )
         self._format: ExportFormat = open_format(kind, self.record.features)
@@ -157,11 +158,18 @@ def choose(
     if not images:
         raise UsageError(f"manifest {manifest.name} has no images to export")
     if not manifest.teachers or (features is not None and not features):
-        return [SelectedSplit(published=item, features=()) for item in images], None
+        return [SelectedSplit(published=item, features={}) for item in images], None
     spec = require_teacher(manifest, teacher) if teacher else only_teacher(manifest)
     chosen = Manifest(name=manifest.name, teachers=manifest.teachers, splits=tuple(images))
     arrays = _by_sample(images, spec) if features is None else features
-    selected = select_splits(chosen, list(arrays), spec)
+    selected = select_splits(chosen, choose_features(chosen, list(arrays), spec.digest))
+    for name, feature in selected[0].features.items():
+        if feature.feature.rows != "sample":
+            raise UsageError(
+                f"feature {name} cannot be exported by sample",
+                expected="rows of kind sample",
+                got=feature.feature.rows,
+            )
     if len(selected) < len(images):
         missing = set(names_of(images)) - set(names_of([item.published for item in selected]))
         raise UsageError(

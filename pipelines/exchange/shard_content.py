@@ -105,10 +105,10 @@ class PublishedShards:
         self._split = Split(store, published.split, published.split_file.blake3)
         self.arrays = [
             FeatureArray(store, array_record(manifest, published, feature))
-            for feature in selected.features
+            for feature in selected.features.values()
         ]
         files = list_files(store, published.part)
-        listings = [list_files(store, feature.part) for feature in selected.features]
+        listings = [list_files(store, feature.part) for feature in selected.features.values()]
         found = {
             shard: self._find(files, listings, shard) for shard in range(published.split.shards)
         }

@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from pipelines.store import layout
 from pipelines.store.objects import ObjectStore, StagedFile
-from pipelines.store.shard_file import ShardReader, ShardWriter, read_chunk
+from pipelines.store.shard_file import ShardReader, ShardWriter
 from schemas.codec import Extent, get_codec
 from schemas.errors import DataError, IdentityError
 from schemas.features import FeatureSpec, differing_fields
@@ -134,12 +134,6 @@ class FeatureArray:
         """Fill ``out``, of the stored type and C-contiguous, with array row ``row``."""
         shard, slot = divmod(row, self.record.rows_per_shard)
         self.reader(shard).read_into(slot, as_bytes(out), verify=verify)
-
-    def read_at(self, row: int, offset: int, out: npt.NDArray[Any], *, verify: bool = True) -> None:
-        """Fill ``out`` as ``read_into`` does, by one read: the caller knows the chunk's offset."""
-        shard, slot = divmod(row, self.record.rows_per_shard)
-        key = self.shard_key(shard)
-        read_chunk(self.store, key, slot, offset, as_bytes(out), verify=verify)
 
     def read(self, rows: Sequence[int]) -> npt.NDArray[np.float32]:
         """Return array rows, decoded to float32 ``[len(rows), *item_shape]``."""

@@ -9,7 +9,9 @@ A chunk that is absent has both numbers 2**64 - 1. One chunk is one row.
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
@@ -110,29 +112,57 @@ class ShardWriter:
         )
 
 
-def read_chunk(
-    store: ObjectStore, key: str, slot: int, offset: int, out: memoryview, *, verify: bool
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Where the chunk of a slot begins in its file, and where its bytes shall go."""
+
+    slot: int
+    offset: int
+    out: memoryview
+
+
+def read_chunks(
+    store: ObjectStore, key: str, chunks: Sequence[Chunk], *, verify: bool = True
 ) -> None:
-    """Fill ``out`` with the chunk of a slot, which begins at ``offset`` of the shard's file.
+    """Fill each chunk's ``out`` by one read over all of them, which lie in this order in the file.
 
     Raises
     ------
     IntegrityError
-        The chunk is cut short, or damaged and ``verify`` is set; the message names file and row.
+        A chunk is cut short, or damaged and ``verify`` is set; the message names file and row.
     """
+    # After each chunk come its checksum and what lies before the next one.
+    ends = [chunk.offset + len(chunk.out) for chunk in chunks]
+    begins = [chunk.offset for chunk in chunks[1:]] + [ends[-1] + CHECKSUM_BYTES]
+    tails = [bytearray(begin - end) for begin, end in zip(begins, ends, strict=True)]
+    buffers = [
+        buffer
+        for chunk, tail in zip(chunks, tails, strict=True)
+        for buffer in (chunk.out, memoryview(tail))
+    ]
     if not verify:
-        if store.read_into(key, offset, out) != len(out):
-            raise _damaged(key, slot, "the file is too short")
+        if store.read_into(key, chunks[0].offset, *buffers) < sum(map(len, buffers)):
+            raise _damaged(key, chunks[-1].slot, "the file is too short")
         return
-    stored, crc, done = bytearray(CHECKSUM_BYTES), 0, 0
-    for block in store.read_blocks(key, offset, out, memoryview(stored)):
-        if done < len(out):
+    blocks = store.read_blocks(key, chunks[0].offset, *buffers)
+    for chunk, tail in zip(chunks, tails, strict=True):
+        crc = 0
+        for block in _exactly(blocks, len(chunk.out), key, chunk.slot):
             crc = crc32c(block, crc)
-        done += len(block)
-    if done != len(out) + CHECKSUM_BYTES:
-        raise _damaged(key, slot, "the file is too short")
-    if struct.unpack("<I", stored)[0] != crc:
-        raise _damaged(key, slot, "its crc32c does not match")
+        for _ in _exactly(blocks, len(tail), key, chunk.slot):
+            pass
+        if struct.unpack_from("<I", tail)[0] != crc:
+            raise _damaged(key, chunk.slot, "its crc32c does not match")
+
+
+def _exactly(blocks: Iterator[memoryview], count: int, key: str, slot: int) -> Iterator[memoryview]:
+    """Yield the next blocks, ``count`` bytes in all: no block spans two buffers."""
+    while count:
+        block = next(blocks, None)
+        if block is None:
+            raise _damaged(key, slot, "the file is too short")
+        count -= len(block)
+        yield block
 
 
 def _damaged(key: str, slot: int, why: str) -> IntegrityError:
@@ -171,7 +201,7 @@ class ShardReader:
         if self._index[slot, 0] == _ABSENT:
             raise IntegrityError(f"row {slot} of {self.key} is absent", fix="It was quarantined.")
         offset = int(self._index[slot, 0])
-        read_chunk(self._store, self.key, slot, offset, out, verify=verify)
+        read_chunks(self._store, self.key, [Chunk(slot, offset, out)], verify=verify)
 
     def _read_index(self) -> Index:
         size = self._store.size(self.key)

@@ -1,118 +1,86 @@
-"""A batch, and how threads fill it. Suffixes: B batch, C channels, H height, W width."""
+"""What a training step gets. Suffixes: B items, T frames, C channels, H height, W width."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from concurrent.futures import Executor, Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from pipelines.stream.buffers import BufferPool
-from pipelines.stream.sample_reader import SampleReader
-from pipelines.stream.samples import SampleIndex
-from schemas.codec import get_codec
+from pipelines.store.tensor_codec import TensorCodec
+from pipelines.stream.memory import Memory
+from pipelines.stream.objects import Objects
+from pipelines.stream.phrases import Phrases
 from schemas.features import FeatureSpec
-
-_BFLOAT16 = "bfloat16"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Batch:
-    """Samples of one training step. Its tensors are the holder's for as long as they are held."""
+    """Items of one training step: samples, or windows of frames.
 
-    keys: tuple[str, ...]
-    indices: npt.NDArray[np.int64]
-    """Position of each sample in the stream's index."""
-    images_BCHW: torch.Tensor | None
-    """uint8; None when the stream was opened without images."""
-    features: dict[str, torch.Tensor]
-    """By the name asked for, ``[B, *item_shape]`` in the stored type."""
-
-
-@dataclass(frozen=True, slots=True)
-class PendingBatch:
-    """A batch that threads are filling."""
-
-    batch: Batch
-    work: tuple[Future[None], ...]
-
-    def result(self) -> Batch:
-        """Wait until the batch is full, or raise what its first failed sample raised."""
-        for future in self.work:
-            future.result()
-        return self.batch
-
-
-class BatchReader:
-    """Starts batches: one task per sample and image, one per sample and all its features.
-
-    Parameters
-    ----------
-    keep
-        How many batches' memory is kept for use again.
+    Its tensors are the holder's for as long as they are held. *Images* are the items, or all
+    frames of the first window, then of the second, and so on.
     """
 
-    def __init__(
-        self,
-        reader: SampleReader,
-        index: SampleIndex,
-        features: dict[str, FeatureSpec],
-        image_size: int | None,
-        *,
-        batch_size: int,
-        keep: int,
-        pinned: bool,
-    ) -> None:
-        self._reader, self._index, self._features = reader, index, features
-        shapes = [(batch_size, *spec.item_shape) for spec in features.values()]
-        types = [np.dtype(get_codec(spec.codec).stored) for spec in features.values()]
-        self._pools = [
-            BufferPool(shape, dtype, keep=keep, pinned=pinned)
-            for shape, dtype in zip(shapes, types, strict=True)
-        ]
-        self._image_pool = None
-        if image_size is not None:
-            shape = (batch_size, 3, image_size, image_size)
-            self._image_pool = BufferPool(shape, np.dtype(np.uint8), keep=keep, pinned=pinned)
+    keys: tuple[str, ...]
+    """Of each image."""
+    indices: npt.NDArray[np.int64]
+    """Position of each item in the stream's index."""
+    position: int
+    """Where the stream is after this batch, over all ranks: its whole state."""
+    images_BCHW: torch.Tensor | None = None
+    """uint8; ``[B, T, 3, H, W]`` for windows; None when the stream was opened without images."""
+    sizes: npt.NDArray[np.int32] | None = None
+    """Width and height of each image as stored: what boxes and masks refer to."""
+    features: dict[str, torch.Tensor]
+    """By the name asked for, ``[B, *stored]`` or ``[B, T, *stored]`` in the stored type."""
+    objects: tuple[Objects, ...] | None = None
+    """Annotated objects of each image."""
+    phrases: Phrases | None = None
+    memory: Memory | None = None
+    specs: dict[str, FeatureSpec]
+    """What each feature is, those of phrases and of memory included."""
 
-    def start(self, threads: Executor, samples: npt.NDArray[np.int64]) -> PendingBatch:
-        """Let ``threads`` read the samples into a batch of their own."""
-        count = len(samples)
-        stored = [pool.take()[:count] for pool in self._pools]
-        images_BCHW = self._image_pool.take()[:count] if self._image_pool else None
-        work = self._submit(threads, samples, stored, images_BCHW)
-        batch = Batch(
-            keys=tuple(self._index.key(sample) for sample in samples.tolist()),
-            indices=samples,
-            images_BCHW=images_BCHW,
-            features={
-                name: _typed(tensor, spec)
-                for (name, spec), tensor in zip(self._features.items(), stored, strict=True)
-            },
+    def values(self, name: str, dtype: torch.dtype = torch.float16) -> torch.Tensor:
+        """Return a feature decoded, on the device where it is: ``[…, *item]`` of ``dtype``."""
+        spec = self.specs[name]
+        stored = self._stored(name)
+        lead = stored.shape[: stored.ndim - len(spec.stored_shape)]
+        rows = stored.reshape(-1, *spec.stored_shape)
+        return TensorCodec(spec).decode(rows, dtype).reshape(*lead, *spec.item_shape)
+
+    def to(self, device: str | torch.device, *, non_blocking: bool = True) -> Batch:
+        """Return the batch with its tensors on ``device``."""
+        return self._with_tensors(lambda t: t.to(device, non_blocking=non_blocking))
+
+    def pin_memory(self) -> Batch:
+        """Return the batch in pinned memory; ``DataLoader(pin_memory=True)`` calls this."""
+        return self._with_tensors(torch.Tensor.pin_memory)
+
+    def _stored(self, name: str) -> torch.Tensor:
+        for group in (self, self.phrases, self.memory):
+            if group is not None and name in group.features:
+                return group.features[name]
+        raise KeyError(name)
+
+    def _with_tensors(self, change: Any) -> Batch:  # noqa: ANN401  tensor to tensor
+        images = self.images_BCHW
+        return replace(
+            self,
+            images_BCHW=None if images is None else change(images),
+            features={name: change(tensor) for name, tensor in self.features.items()},
+            phrases=self.phrases and _changed(self.phrases, change),
+            memory=self.memory and _changed(self.memory, change),
         )
-        return PendingBatch(batch, work)
-
-    def _submit(
-        self,
-        threads: Executor,
-        samples: npt.NDArray[np.int64],
-        stored: Sequence[torch.Tensor],
-        images_BCHW: torch.Tensor | None,
-    ) -> tuple[Future[None], ...]:
-        arrays = [tensor.numpy() for tensor in stored]
-        work = []
-        for place, sample in enumerate(samples.tolist()):
-            rows = [array[place, ...] for array in arrays]
-            work.append(threads.submit(self._reader.read_features, sample, rows))
-            if images_BCHW is not None:
-                out_CHW = images_BCHW[place]
-                work.append(threads.submit(self._reader.read_image, sample, out_CHW))
-        return tuple(work)
 
 
-def _typed(stored: torch.Tensor, spec: FeatureSpec) -> torch.Tensor:
-    """Give bfloat16, which is stored as uint16, its type back."""
-    return stored.view(torch.bfloat16) if spec.codec == _BFLOAT16 else stored
+def _changed(group: Any, change: Any) -> Any:  # noqa: ANN401  Phrases or Memory
+    tensors = {
+        name: change(value)
+        for name in group.__slots__
+        if isinstance(value := getattr(group, name), torch.Tensor)
+    }
+    features = {name: change(tensor) for name, tensor in group.features.items()}
+    return replace(group, features=features, **tensors)

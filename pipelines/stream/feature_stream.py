@@ -5,33 +5,39 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
+from torch.utils.data import IterableDataset, get_worker_info
 
 from pipelines.store.objects import ObjectStore
 from pipelines.store.open import open_store
 from pipelines.store.published import find_manifest
-from pipelines.stream.batches import Batch, BatchReader, PendingBatch
-from pipelines.stream.order import Order, Positions
-from pipelines.stream.sample_reader import SampleReader
-from pipelines.stream.samples import open_index
-from pipelines.stream.selection import only_teacher, require_teacher, select_splits
+from pipelines.stream.augment import Augment
+from pipelines.stream.batch_reader import BatchReader, PendingBatch, Threads
+from pipelines.stream.batches import Batch
+from pipelines.stream.options import Locality, StreamOptions, require_positive, require_rank
+from pipelines.stream.order import Positions
+from pipelines.stream.samples import Windows, open_index
+from pipelines.stream.selection import choose_features, select_splits
+from pipelines.stream.stream_order import make_order, mixture_weights
 from schemas.errors import IdentityError, UsageError
 from schemas.features import FeatureSpec, TeacherSpec
 
 StreamState = dict[str, int | str]
 
 
-class FeatureStream:
+class FeatureStream(IterableDataset[Batch]):
     """Batches of images and teacher features of a published manifest, in shuffled order.
 
     The order is a function of seed and epoch alone. All ranks take from it in turn, so a run may
-    stop after any batch and go on with another number of ranks, threads or samples per batch: each
-    sample still comes exactly once per epoch. Batches run on over the end of an epoch.
+    stop after any batch and go on with another number of ranks, workers, threads or samples per
+    batch: each sample still comes exactly once per epoch. Batches run on over the end of an epoch.
 
     Threads read ahead while the caller computes; they live as long as the iterator. The stream
-    itself holds no thread and no open file, so it can be pickled and survives a fork.
+    itself holds no thread and no open file, so it can be pickled and survives a fork. In a worker
+    of a ``DataLoader(stream, batch_size=None)`` it yields every ``num_workers``-th batch, so that
+    the loader yields all of them in order.
 
     Parameters
     ----------
@@ -40,15 +46,35 @@ class FeatureStream:
     manifest
         ``name`` or ``name@version``.
     image_size
-        Side of the images; None to read features only.
+        Side of the images; None to read no images.
     features
-        Names of arrays with one row per sample.
+        Names of arrays, as ``image.trunk``, ``image.trunk@int8`` or ``image.trunk/TEACHER``; or
+        such names by names of your own. Features of phrases come in ``Batch.phrases``, those of
+        tracked objects in ``Batch.memory``.
     teacher
-        Digest; needed when the manifest has features of several teachers.
+        Digest, for features that are named without one; needed when the manifest has several.
+    splits
+        Only these, as ``dataset/split``; by default all that have every feature.
+    weights
+        A mixture: how many samples of each round come from each split. By default the manifest's;
+        an empty one for each sample of all splits once per epoch.
+    annotations
+        Whether batches hold the objects of each image.
+    phrases
+        Whether batches hold the phrases; implied by a feature of phrases.
+    frames
+        Stream windows of that many consecutive frames of a clip.
+    hop
+        Frames between the begins of two windows; by default ``frames``.
+    augment
+        Changes of the images alone, which must move no pixel (``pipelines.stream.augment``).
     epochs
-        How often to go through all samples, without end by default.
+        How often to go through all samples, without end by default. An epoch of a mixture lasts
+        until every split has been gone through at least once.
     drop_last
         Leave out the samples at the very end that do not fill a batch on every rank.
+    locality
+        ``shard`` mixes the samples of only ``window`` shards at a time, in random order of shards.
     prefetch
         Batches that are read ahead.
     verify
@@ -68,81 +94,142 @@ class FeatureStream:
         manifest: str,
         *,
         image_size: int | None,
-        features: Sequence[str] = ("image.trunk",),
+        features: Sequence[str] | Mapping[str, str] = ("image.trunk",),
         teacher: str | None = None,
+        splits: Sequence[str] | None = None,
+        weights: Mapping[str, int] | None = None,
+        annotations: bool = False,
+        phrases: bool = False,
+        frames: int | None = None,
+        hop: int | None = None,
+        augment: Sequence[Augment] = (),
         batch_size: int = 8,
         seed: int = 0,
         rank: int = 0,
         world_size: int = 1,
         epochs: int | None = None,
         drop_last: bool = False,
+        locality: Locality = "none",
+        window: int = 16,
         threads: int = 8,
         prefetch: int = 2,
         verify: bool = True,
         pin_memory: bool = False,
     ) -> None:
-        _require_positive(batch_size=batch_size, threads=threads, prefetch=prefetch)
-        _require_rank(rank, world_size)
-        store = open_store(store) if isinstance(store, str) else store
-        self.manifest = find_manifest(store, manifest)
-        contents = self.manifest.manifest
-        self.teacher: TeacherSpec = (
-            require_teacher(contents, teacher) if teacher else only_teacher(contents)
+        require_positive(batch_size=batch_size, threads=threads, prefetch=prefetch, window=window)
+        require_rank(rank, world_size)
+        if frames is not None or hop is not None:
+            require_positive(frames=frames or 0, hop=frames or 0 if hop is None else hop)
+        self._open(
+            StreamOptions(
+                store=open_store(store) if isinstance(store, str) else store,
+                manifest=manifest,
+                image_size=image_size,
+                features=dict(features) if isinstance(features, Mapping) else tuple(features),
+                teacher=teacher,
+                splits=None if splits is None else tuple(splits),
+                weights=None if weights is None else dict(weights),
+                annotations=annotations,
+                phrases=phrases,
+                windows=Windows(frames=frames, hop=hop or frames) if frames else None,
+                augment=tuple(augment),
+                batch_size=batch_size,
+                seed=seed,
+                rank=rank,
+                world_size=world_size,
+                epochs=epochs,
+                drop_last=drop_last,
+                locality=locality,
+                window=window,
+                threads=threads,
+                prefetch=prefetch,
+                verify=verify,
+                pin_memory=pin_memory,
+            )
         )
-        splits = select_splits(contents, features, self.teacher)
+
+    def _open(self, options: StreamOptions) -> None:
+        self.manifest = find_manifest(options.store, options.manifest)
+        contents = self.manifest.manifest
+        choices = choose_features(contents, options.features, options.teacher)
+        splits = select_splits(contents, choices, options.splits)
+        self.teachers: dict[str, TeacherSpec] = {choice.name: choice.teacher for choice in choices}
+        """By the name of the feature."""
         self.features: dict[str, FeatureSpec] = {
-            name: found.feature for name, found in zip(features, splits[0].features, strict=True)
+            name: found.feature for name, found in splits[0].features.items()
         }
-        self.index = open_index(store, contents, splits)
+        self.index = open_index(options.store, contents, splits, options.windows)
         self.position = 0
         """Samples that all ranks together have consumed, since the first epoch."""
         self.wait_seconds = 0.0
         """How long callers have waited for a batch."""
-        self._order = Order(samples=len(self.index), seed=seed)
-        self._rank, self._world_size, self._batch_size = rank, world_size, batch_size
-        self._end = None if epochs is None else self._last_position(epochs, drop_last)
-        self._threads, self._prefetch = threads, prefetch
-        self._batches = BatchReader(
-            SampleReader(store, contents, splits, self.index, verify=verify),
-            self.index,
-            self.features,
-            image_size,
-            batch_size=batch_size,
-            keep=prefetch + 2,
-            pinned=pin_memory,
-        )
+        self._options = replace(options, manifest=self.manifest.reference)
+        self._weights = mixture_weights(options.weights, contents.weights, splits)
+        self._order = make_order(self.index, splits, self._weights, options)
+        self._end = None if options.epochs is None else self._last_position(options.epochs)
+        self._batches = BatchReader(contents, splits, self.index, options)
+
+    def __getstate__(self) -> tuple[StreamOptions, int]:
+        return self._options, self.position
+
+    def __setstate__(self, state: tuple[StreamOptions, int]) -> None:
+        options, position = state
+        self._open(options)
+        self.position = position
+
+    @property
+    def teacher(self) -> TeacherSpec:
+        """The teacher of the first feature."""
+        return next(iter(self.teachers.values()))
+
+    @property
+    def samples(self) -> int:
+        """Number of samples, or windows, of an epoch, over all ranks."""
+        return self._order.epoch
 
     def __len__(self) -> int:
-        """Return the number of samples of an epoch, over all ranks."""
-        return len(self.index)
+        """Return the number of batches of this rank, from the first position to the end."""
+        if self._end is None:
+            raise TypeError("a stream without epochs has no length")
+        options = self._options
+        mine = (self._end - options.rank + options.world_size - 1) // options.world_size
+        return -(-mine // options.batch_size)
 
     def __iter__(self) -> Generator[Batch, None, None]:
         """Yield batches from the current position on; closing the iterator ends its threads."""
-        pending: deque[tuple[int, PendingBatch]] = deque()
-        threads = ThreadPoolExecutor(self._threads, thread_name_prefix="samples")
+        pending: deque[PendingBatch] = deque()
+        threads = Threads(self._options.threads)
         try:
             for stop, positions in self._steps():
-                samples = self._order.at(positions)
-                pending.append((stop, self._batches.start(threads, samples)))
-                if len(pending) > self._prefetch:
+                items = self._order.at(positions)
+                pending.append(self._batches.start(threads, items, positions, stop))
+                if len(pending) > self._options.prefetch:
                     yield self._next(pending)
             while pending:
                 yield self._next(pending)
             if self._end is not None:
                 self.position = self._end
         finally:
-            threads.shutdown(cancel_futures=True)
+            threads.close()
 
     def state_dict(self) -> StreamState:
         """Return where the stream is, counting the batches handed out; equal on all ranks."""
-        return {
+        options = self._options
+        windows = options.windows
+        state: StreamState = {
             "manifest": self.manifest.digest,
-            "teacher": self.teacher.digest,
-            "features": ",".join(self.features),
+            "features": ",".join(
+                f"{name}={self.features[name].array_name}/{teacher.digest}"
+                for name, teacher in self.teachers.items()
+            ),
             "samples": len(self.index),
-            "seed": self._order.seed,
+            "order": f"shard/{options.window}" if options.locality == "shard" else "sample",
+            "weights": ",".join(f"{place}={n}" for place, n in sorted(self._weights.items())),
+            "windows": f"{windows.frames}/{windows.hop}" if windows else "",
+            "seed": options.seed,
             "position": self.position,
         }
+        return state
 
     def load_state_dict(self, state: Mapping[str, int | str]) -> None:
         """Let the next iteration go on where ``state`` was taken.
@@ -167,46 +254,44 @@ class FeatureStream:
         self.position = int(state["position"])
 
     def _steps(self) -> Iterator[tuple[int, Positions]]:
-        """Yield for each batch the position after it, over all ranks, and this rank's positions."""
-        start = self.position
+        """Yield for each batch the position after it, over all ranks, and this rank's positions.
+
+        In a worker of a loader, only the batches that are this worker's.
+        """
+        options = self._options
+        worker = get_worker_info()
+        turn, workers = (worker.id, worker.num_workers) if worker else (0, 1)
+        start, number = self.position, 0
         while self._end is None or start < self._end:
-            stop = start + self._batch_size * self._world_size
+            stop = start + options.batch_size * options.world_size
             if self._end is not None:
                 stop = min(stop, self._end)
-            positions = np.arange(start + self._rank, stop, self._world_size, dtype=np.int64)
-            if len(positions) == 0:
-                return
-            yield stop, positions
-            start = stop
+            if number % workers == turn:
+                first = start + options.rank
+                positions = np.arange(first, stop, options.world_size, dtype=np.int64)
+                if len(positions) == 0:
+                    return
+                yield stop, positions
+            start, number = stop, number + 1
 
-    def _next(self, pending: deque[tuple[int, PendingBatch]]) -> Batch:
-        position, batch = pending.popleft()
+    def _next(self, pending: deque[PendingBatch]) -> Batch:
+        batch = pending.popleft()
         began = time.perf_counter()
         filled = batch.result()
         self.wait_seconds += time.perf_counter() - began
-        self.position = position
+        self.position = filled.position
         return filled
 
-    def _last_position(self, epochs: int, drop_last: bool) -> int:
-        _require_positive(epochs=epochs)
-        end = epochs * len(self.index)
-        step = self._batch_size * self._world_size
-        if drop_last:
+    def _last_position(self, epochs: int) -> int:
+        require_positive(epochs=epochs)
+        options = self._options
+        end = epochs * self.samples
+        step = options.batch_size * options.world_size
+        if options.drop_last:
             end -= end % step
-        if end < (step if drop_last else self._world_size):
+        if end < (step if options.drop_last else options.world_size):
             raise UsageError(
-                f"{len(self.index)} samples are too few for {self._world_size} ranks "
-                f"with {self._batch_size} samples per batch"
+                f"{self.samples} samples are too few for {options.world_size} ranks "
+                f"with {options.batch_size} samples per batch"
             )
         return end
-
-
-def _require_positive(**options: int) -> None:
-    for name, value in options.items():
-        if value < 1:
-            raise UsageError(f"option {name} of a stream", expected="at least 1", got=value)
-
-
-def _require_rank(rank: int, world_size: int) -> None:
-    if not 0 <= rank < world_size:
-        raise UsageError(f"rank {rank} of {world_size}", expected="0 <= rank < world_size")

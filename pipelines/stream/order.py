@@ -8,6 +8,7 @@ state of a run over any number of machines is one integer, and all machines agre
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import blake3
 import numpy as np
@@ -16,8 +17,19 @@ import numpy.typing as npt
 from schemas.errors import UsageError
 
 Positions = npt.NDArray[np.int64]
-_Words = npt.NDArray[np.uint64]
+Words = npt.NDArray[np.uint64]
 _ROUNDS = 8
+
+
+class SampleOrder(Protocol):
+    """An endless sequence of samples, known at every position."""
+
+    @property
+    def epoch(self) -> int:
+        """Positions after which every sample has come at least once."""
+
+    def at(self, positions: Positions) -> Positions:
+        """Return the sample at each position; positions may be any, of any epochs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,22 +48,30 @@ class Order:
         if self.samples < 1:
             raise UsageError("an order", expected="at least one sample", got=self.samples)
 
+    @property
+    def epoch(self) -> int:
+        """The number of samples."""
+        return self.samples
+
     def at(self, positions: Positions) -> Positions:
-        """Return the sample index at each position; positions may be any, of any epochs."""
+        """See ``SampleOrder.at``."""
         epochs, offsets = np.divmod(positions, self.samples)
         indices = np.empty_like(offsets)
         for epoch in np.unique(epochs):
             chosen = epochs == epoch
-            indices[chosen] = _permute(offsets[chosen], self.samples, self._keys(int(epoch)))
+            keys = round_keys(f"order/1/{self.seed}/{epoch}")
+            indices[chosen] = permute(offsets[chosen], self.samples, keys)
         return indices
 
-    def _keys(self, epoch: int) -> _Words:
-        """Return one 64-bit key per round; part of the order, so never to be changed."""
-        digest = blake3.blake3(f"order/1/{self.seed}/{epoch}".encode()).digest(length=8 * _ROUNDS)
-        return np.frombuffer(digest, dtype="<u8").astype(np.uint64)
+
+def round_keys(name: str) -> Words:
+    """Return one 64-bit key per round; part of the order, so never to be changed."""
+    digest = blake3.blake3(name.encode()).digest(length=8 * _ROUNDS)
+    return np.frombuffer(digest, dtype="<u8").astype(np.uint64)
 
 
-def _permute(offsets: Positions, count: int, keys: _Words) -> Positions:
+def permute(offsets: Positions, count: int, keys: Words) -> Positions:
+    """Return where each of ``offsets``, all below ``count``, goes in the keys' permutation."""
     half_bits = max(1, ((count - 1).bit_length() + 1) // 2)
     values = _feistel(offsets.astype(np.uint64), half_bits, keys)
     # The domain is at most four times the count, so a value needs four rounds on average.
@@ -60,15 +80,15 @@ def _permute(offsets: Positions, count: int, keys: _Words) -> Positions:
     return values.astype(np.int64)
 
 
-def _feistel(values: _Words, half_bits: int, keys: _Words) -> _Words:
+def _feistel(values: Words, half_bits: int, keys: Words) -> Words:
     bits, mask = np.uint64(half_bits), np.uint64(2**half_bits - 1)
     left, right = values >> bits, values & mask
     for key in keys:
-        left, right = right, left ^ (_mix(right + key) & mask)
+        left, right = right, left ^ (mix(right + key) & mask)
     return (left << bits) | right
 
 
-def _mix(words: _Words) -> _Words:
+def mix(words: Words) -> Words:
     """Scramble 64 bits, by the finalizer of SplitMix64; products wrap as they do in C."""
     words = (words ^ (words >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     words = (words ^ (words >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)

@@ -2,41 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-import msgspec
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from pipelines.store.arrays import FeatureArray
 from pipelines.store.listed import list_files
 from pipelines.store.objects import ObjectStore
-from pipelines.store.published import array_record
 from pipelines.store.row_index import (
-    build_feature_index,
     build_sample_index,
     column_present,
     column_values,
-    decode_index,
     sample_schema,
 )
-from pipelines.stream.mapped import map_file
+from pipelines.stream.indexed_array import IndexedArray, open_array, open_index_file
 from pipelines.stream.selection import SelectedSplit
 from schemas.errors import IntegrityError, UsageError
-from schemas.manifests import FileRecord, Manifest, ManifestFeature, ManifestSplit
-from schemas.tables import FEATURE_INDEX
+from schemas.manifests import Manifest, ManifestSplit
 
 Rows = npt.NDArray[np.int64]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Windows:
+    """Runs of consecutive frames of a clip, as items of a stream."""
+
+    frames: int
+    hop: int
+    """Frames from the begin of one to the begin of the next."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class SplitIndex:
-    """One split: its usable rows, and columns over all its rows, used or not."""
+    """One split: its usable items, and columns over all its rows, used or not."""
 
-    rows: npt.NDArray[np.uint32]
-    """Usable rows of the split's arrays, ascending."""
+    starts: npt.NDArray[np.uint32]
+    """Row of each item, ascending; of a window its first frame's."""
     rows_per_shard: int
     offset: Rows
     size: npt.NDArray[np.uint32]
@@ -44,46 +47,54 @@ class SplitIndex:
     digest: npt.NDArray[np.uint64]
     """First 8 bytes of the encoded image's blake3."""
     keys: pa.LargeStringArray
-    features: tuple[Rows, ...]
-    """For each feature where its rows lie in their shard's file."""
+    arrays: dict[str, IndexedArray]
+    """Features with one row per sample, by the caller's names."""
+
+    def items_by_shard(self) -> Rows:
+        """Return how many items begin in each shard."""
+        shards = len(self.offset) // self.rows_per_shard
+        counts = np.bincount(self.starts // self.rows_per_shard, minlength=shards)
+        return counts.astype(np.int64)
 
 
 class SampleIndex:
-    """Usable samples in the order split, shard, row; opened in a moment, however many they are.
+    """Usable items in the order split, shard, row; opened in a moment, however many they are.
 
-    The columns are mapped from the published indexes: in memory are four bytes per sample, and the
-    pages that were looked at. A copy that travels to another process is opened there.
+    An item is a sample, or a window of frames. The columns are mapped from the published indexes:
+    in memory are four bytes per item, and the pages that were looked at.
     """
 
-    def __init__(
-        self, store: ObjectStore, manifest: Manifest, selected: Sequence[SelectedSplit]
-    ) -> None:
-        self._opened_from = (store, manifest, tuple(selected))
-        self.splits = tuple(_open_split(store, manifest, split) for split in selected)
-        self._ends = np.cumsum([len(split.rows) for split in self.splits])
-
-    def __reduce__(
-        self,
-    ) -> tuple[type[SampleIndex], tuple[ObjectStore, Manifest, tuple[SelectedSplit, ...]]]:
-        return SampleIndex, self._opened_from
+    def __init__(self, splits: Sequence[SplitIndex]) -> None:
+        self.splits = tuple(splits)
+        self._ends = np.cumsum([len(split.starts) for split in splits])
 
     def __len__(self) -> int:
         return int(self._ends[-1])
 
-    def place(self, sample: int) -> tuple[int, int]:
-        """Return the number of a sample's split, and its row there."""
-        number = int(np.searchsorted(self._ends, sample, side="right"))
-        split = self.splits[number]
-        return number, int(split.rows[sample - self._ends[number] + len(split.rows)])
+    @property
+    def firsts(self) -> list[int]:
+        """Number of the first item of each split."""
+        return [0, *self._ends[:-1].tolist()]
 
-    def key(self, sample: int) -> str:
-        """Return the key of one sample."""
-        number, row = self.place(sample)
+    def place(self, items: Rows) -> tuple[Rows, Rows]:
+        """Return for each item the number of its split, and its row there."""
+        numbers = np.searchsorted(self._ends, items, side="right")
+        rows = np.empty_like(items)
+        for number in np.unique(numbers):
+            chosen = numbers == number
+            rows[chosen] = self.splits[number].starts[items[chosen] - self.firsts[number]]
+        return numbers.astype(np.int64), rows
+
+    def key(self, number: int, row: int) -> str:
+        """Return the key of the sample in a row of a split."""
         return str(self.splits[number].keys[row])
 
 
 def open_index(
-    store: ObjectStore, manifest: Manifest, splits: Sequence[SelectedSplit]
+    store: ObjectStore,
+    manifest: Manifest,
+    splits: Sequence[SelectedSplit],
+    windows: Windows | None = None,
 ) -> SampleIndex:
     """Open the samples that are sound in their split and in each wanted feature.
 
@@ -96,12 +107,13 @@ def open_index(
     UsageError
         No sample is left.
     """
-    index = SampleIndex(store, manifest, splits)
+    index = SampleIndex([_open_split(store, manifest, split, windows) for split in splits])
     if not len(index):
         rows = sum(split.published.part.rows for split in splits)
+        what = "sample" if windows is None else f"run of {windows.frames} frames"
         raise UsageError(
-            "the manifest has no sample to train on",
-            expected="at least one row that is sound in the split and in each feature",
+            f"the manifest has no {what} to train on",
+            expected="at least one that is sound in the split and in each feature",
             got=f"{rows} rows in {sum(split.published.part.shards for split in splits)} shards, "
             "none of them sound in all",
             fix="`samdistill inspect` lists the reasons; cache more and publish again.",
@@ -109,58 +121,57 @@ def open_index(
     return index
 
 
-def _open_split(store: ObjectStore, manifest: Manifest, selected: SelectedSplit) -> SplitIndex:
+def _open_split(
+    store: ObjectStore, manifest: Manifest, selected: SelectedSplit, windows: Windows | None
+) -> SplitIndex:
     published = selected.published
     samples = _open_samples(store, published)
-    offset = column_values(samples, "offset")
     usable = column_present(samples, "offset")
-    features = []
-    for feature in selected.features:
-        rows = _open_feature(store, manifest, published, feature)
-        if len(rows) != len(samples):
+    arrays = {}
+    for name, feature in selected.of_kind("sample").items():
+        array = open_array(store, manifest, published, feature)
+        if array.index.num_rows != samples.num_rows:
             raise IntegrityError(
                 f"index of {feature.array.key}",
-                expected=f"{len(samples)} rows, as its split has",
-                got=len(rows),
+                expected=f"{samples.num_rows} rows, as its split has",
+                got=array.index.num_rows,
                 fix="The split was normalized anew after caching: cache and publish again.",
             )
-        usable &= column_present(rows, "offset")
-        features.append(column_values(rows, "offset"))
+        usable &= column_present(array.index, "offset")
+        arrays[name] = array
+    if windows is not None:
+        usable = _window_starts(samples, usable, windows)
     return SplitIndex(
-        rows=np.flatnonzero(usable).astype(np.uint32),
+        starts=np.flatnonzero(usable).astype(np.uint32),
         rows_per_shard=published.split.rows_per_shard,
-        offset=offset,
+        offset=column_values(samples, "offset"),
         size=column_values(samples, "size"),
         digest=column_values(samples, "digest"),
         keys=samples.column("key"),
-        features=tuple(features),
+        arrays=arrays,
     )
 
 
+def _window_starts(
+    samples: pa.RecordBatch, usable: npt.NDArray[np.bool_], windows: Windows
+) -> npt.NDArray[np.bool_]:
+    """Return the rows that begin a window: whole, of one clip, each frame usable."""
+    starts = np.zeros_like(usable)
+    if "frame" not in samples.schema.names or len(usable) < windows.frames:
+        return starts
+    frame = column_values(samples, "frame").astype(np.int64)
+    last = len(usable) - windows.frames + 1
+    whole = frame[windows.frames - 1 :] - frame[:last] == windows.frames - 1
+    sound = np.cumsum(np.concatenate([[0], usable]))
+    whole &= sound[windows.frames :] - sound[:last] == windows.frames
+    starts[:last] = whole & (frame[:last] % windows.hop == 0)
+    return starts
+
+
 def _open_samples(store: ObjectStore, published: ManifestSplit) -> pa.RecordBatch:
-    def build() -> pa.Table:
-        return build_sample_index(store, published.split, list_files(store, published.part))
-
-    return _open(store, published.index, sample_schema(published.split.media), build)
-
-
-def _open_feature(
-    store: ObjectStore, manifest: Manifest, split: ManifestSplit, feature: ManifestFeature
-) -> pa.RecordBatch:
-    def build() -> pa.Table:
-        record = array_record(manifest, split, feature)
-        array = FeatureArray(store, msgspec.structs.replace(record, shards=split.split.shards))
-        return build_feature_index(array, list_files(store, feature.part))
-
-    return _open(store, feature.index, FEATURE_INDEX, build)
-
-
-def _open(
-    store: ObjectStore, record: FileRecord | None, schema: pa.Schema, build: Callable[[], pa.Table]
-) -> pa.RecordBatch:
-    if record is not None:
-        return decode_index(map_file(store, record), schema, record.key)
-    table = build()
-    return pa.RecordBatch.from_arrays(
-        [column.combine_chunks() for column in table.columns], schema=schema
+    return open_index_file(
+        store,
+        published.index,
+        sample_schema(published.split.media),
+        lambda: build_sample_index(store, published.split, list_files(store, published.part)),
     )

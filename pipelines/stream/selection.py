@@ -1,22 +1,46 @@
-"""What of a manifest is read: the splits that have the wanted features of one teacher."""
+"""What of a manifest is read: the splits that have the wanted features of the wanted teachers."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from schemas.errors import IdentityError, UsageError
-from schemas.features import TeacherSpec
+from schemas.features import FeatureSpec, RowKind, TeacherSpec
 from schemas.ids import nearest_name
 from schemas.manifests import Manifest, ManifestFeature, ManifestSplit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FeatureChoice:
+    """One feature array, as the caller names it."""
+
+    name: str
+    """The caller's."""
+    array: str
+    """``image.trunk``, or ``image.trunk@bfloat16`` for a codec other than the usual one."""
+    teacher: TeacherSpec
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SelectedSplit:
-    """A published split, with the wanted features in the wanted order."""
+    """A published split, with the wanted features by the caller's names, in the wanted order."""
 
     published: ManifestSplit
-    features: tuple[ManifestFeature, ...]
+    features: dict[str, ManifestFeature]
+
+    @property
+    def place(self) -> str:
+        """``dataset/split``."""
+        return f"{self.published.split.dataset}/{self.published.split.split}"
+
+    def of_kind(self, kind: RowKind) -> dict[str, ManifestFeature]:
+        """Return the features whose rows are of that kind."""
+        return {name: item for name, item in self.features.items() if item.feature.rows == kind}
+
+    def specs(self, kind: RowKind) -> dict[str, FeatureSpec]:
+        """Return what a row of each feature of that kind looks like."""
+        return {name: item.feature for name, item in self.of_kind(kind).items()}
 
 
 def require_teacher(manifest: Manifest, wanted: TeacherSpec | str) -> TeacherSpec:
@@ -55,50 +79,85 @@ def only_teacher(manifest: Manifest) -> TeacherSpec:
     return teacher
 
 
-def select_splits(
-    manifest: Manifest, features: Sequence[str], teacher: TeacherSpec
-) -> tuple[SelectedSplit, ...]:
-    """Return the splits that have all wanted features; the others cannot be trained on.
+def choose_features(
+    manifest: Manifest, wanted: Sequence[str] | Mapping[str, str], teacher: str | None = None
+) -> tuple[FeatureChoice, ...]:
+    """Return the wanted features.
 
-    A feature is named as its array is: ``image.trunk``, or ``image.trunk@bfloat16`` for a codec
-    other than the usual one.
+    Parameters
+    ----------
+    wanted
+        Names of arrays, each ``ARRAY`` or ``ARRAY/TEACHER``; or such names by the caller's own.
+    teacher
+        Digest of the teacher of arrays that are named without one; needed when there are several.
 
     Raises
     ------
     UnknownNameError
-        No split has a feature of that name.
-    UsageError
-        A feature has no row per sample, or no split has all wanted features.
+        No split has an array of that name of that teacher.
     """
-    for name in features:
-        _require_feature(manifest, name, teacher)
-    selected = []
+    names = wanted if isinstance(wanted, Mapping) else {name: name for name in wanted}
+    if not isinstance(wanted, Mapping) and len(names) < len(wanted):
+        raise UsageError("features of a stream", expected="each once", got=", ".join(wanted))
+    choices = []
+    for name, reference in names.items():
+        array, _, digest = reference.partition("/")
+        digest = digest or teacher or ""
+        spec = require_teacher(manifest, digest) if digest else only_teacher(manifest)
+        known = {array for split in manifest.splits for array in _arrays(split, spec)}
+        if array not in known:
+            raise nearest_name(f"feature of manifest {manifest.name}", array, known)
+        choices.append(FeatureChoice(name=name, array=array, teacher=spec))
+    return tuple(choices)
+
+
+def select_splits(
+    manifest: Manifest, choices: Iterable[FeatureChoice], names: Sequence[str] | None = None
+) -> tuple[SelectedSplit, ...]:
+    """Return the splits that have all wanted features; the others cannot be trained on.
+
+    Parameters
+    ----------
+    names
+        Only these splits, as ``dataset/split``; each must have all features.
+
+    Raises
+    ------
+    UsageError
+        No split has all wanted features, or a named one lacks some.
+    """
+    choices = tuple(choices)
+    selected, lacking, complete_places = [], {}, set()
     for split in manifest.splits:
-        found = _features(split, teacher)
-        if all(name in found for name in features):
-            wanted = tuple(found[name] for name in features)
-            selected.append(SelectedSplit(published=split, features=wanted))
+        found = {
+            choice.name: _arrays(split, choice.teacher).get(choice.array) for choice in choices
+        }
+        complete = {name: feature for name, feature in found.items() if feature is not None}
+        one = SelectedSplit(published=split, features=complete)
+        missing = [choice.array for choice in choices if choice.name not in complete]
+        if missing or not split.split.rows:
+            lacking[one.place] = ", ".join(missing) or "images"
+            continue
+        complete_places.add(one.place)
+        if names is None or one.place in names:
+            selected.append(one)
+    _require_named(manifest, names or (), complete_places, lacking)
     if not selected:
-        raise UsageError(f"no split of manifest {manifest.name} has all of {', '.join(features)}")
+        wanted = ", ".join(choice.array for choice in choices)
+        raise UsageError(f"no split of manifest {manifest.name} has all of {wanted or 'images'}")
     return tuple(selected)
 
 
-def _features(split: ManifestSplit, teacher: TeacherSpec) -> dict[str, ManifestFeature]:
+def _require_named(
+    manifest: Manifest, names: Sequence[str], complete: set[str], lacking: Mapping[str, str]
+) -> None:
+    for name in names:
+        if name in lacking:
+            raise UsageError(f"split {name} of manifest {manifest.name} has no {lacking[name]}")
+        if name not in complete:
+            raise nearest_name(f"split of manifest {manifest.name}", name, complete | set(lacking))
+
+
+def _arrays(split: ManifestSplit, teacher: TeacherSpec) -> dict[str, ManifestFeature]:
     mine = [found for found in split.features if found.teacher == teacher.digest]
     return {found.feature.array_name: found for found in mine}
-
-
-def _require_feature(manifest: Manifest, name: str, teacher: TeacherSpec) -> None:
-    known = {
-        array: found.feature
-        for split in manifest.splits
-        for array, found in _features(split, teacher).items()
-    }
-    if name not in known:
-        raise nearest_name(f"feature of manifest {manifest.name}", name, known)
-    if known[name].rows != "sample":
-        raise UsageError(
-            f"feature {name} cannot be streamed by sample",
-            expected="rows of kind sample",
-            got=known[name].rows,
-        )

@@ -276,7 +276,7 @@ class TestRefusals:
             ({"kind": "webdatset"}, UnknownNameError, "Did you mean webdataset"),
             ({"splits": ["albun"]}, UnknownNameError, "Did you mean album"),
             ({"features": ["image.trunc"]}, UnknownNameError, r"Did you mean image\.trunk"),
-            ({"features": ["text.mask"]}, UsageError, "cannot be streamed by sample"),
+            ({"features": ["text.mask"]}, UsageError, "cannot be exported by sample"),
             ({"teacher": "0123"}, Exception, "no features of teacher 0123"),
         ],
     )

@@ -147,7 +147,9 @@ def test_state_counts_what_was_handed_out_and_not_what_was_read_ahead(
         assert stream.state_dict()["position"] == 4
 
 
-@pytest.mark.parametrize(("field", "other"), [("seed", 1), ("features", "image.trunk@float32")])
+@pytest.mark.parametrize(
+    ("field", "other"), [("seed", 1), ("features", "image.trunk@float32"), ("order", "shard/4")]
+)
 def test_state_of_another_order_is_refused(
     store: LocalObjectStore, field: str, other: int | str
 ) -> None:

@@ -7,8 +7,13 @@ import pytest
 
 from pipelines.store.local import LocalObjectStore
 from pipelines.store.published import open_manifest
-from pipelines.stream.selection import only_teacher, require_teacher, select_splits
-from schemas.errors import IdentityError, UsageError
+from pipelines.stream.selection import (
+    choose_features,
+    only_teacher,
+    require_teacher,
+    select_splits,
+)
+from schemas.errors import IdentityError, UnknownNameError, UsageError
 from tests.stream.published_root import TEACHER, RootPlan, build_root
 
 OTHER = msgspec.structs.replace(TEACHER, weights="w1", attention="eager")
@@ -40,7 +45,30 @@ def test_two_teachers_need_a_choice(store: LocalObjectStore) -> None:
     with pytest.raises(UsageError, match="does not say which teacher"):
         only_teacher(manifest)
     assert require_teacher(manifest, OTHER.digest) == OTHER
-    assert len(select_splits(manifest, ("image.trunk",), TEACHER)) == 1
+    with pytest.raises(UsageError, match="does not say which teacher"):
+        choose_features(manifest, ("image.trunk",))
+    for wanted in (("image.trunk",), {"mine": "image.trunk"}):
+        choices = choose_features(manifest, wanted, TEACHER.digest)
+        assert [choice.teacher for choice in choices] == [TEACHER]
+        assert list(select_splits(manifest, choices)[0].features) == list(wanted)
+
+
+def test_arrays_of_two_teachers_go_by_names_of_ones_own(store: LocalObjectStore) -> None:
+    manifest, _ = open_manifest(store, "tiny")
+    (split,) = manifest.splits
+    other = msgspec.structs.replace(split.features[0], teacher=OTHER.digest)
+    split = msgspec.structs.replace(split, features=(*split.features, other))
+    both = {TEACHER.digest: TEACHER, OTHER.digest: OTHER}
+    manifest = msgspec.structs.replace(manifest, teachers=both, splits=(split,))
+    wanted = {"a": f"image.trunk/{TEACHER.digest}", "b": f"image.trunk/{OTHER.digest}"}
+    (found,) = select_splits(manifest, choose_features(manifest, wanted))
+    assert [found.features[name].teacher for name in "ab"] == [TEACHER.digest, OTHER.digest]
+
+
+def test_a_feature_named_twice_is_refused(store: LocalObjectStore) -> None:
+    manifest, _ = open_manifest(store, "tiny")
+    with pytest.raises(UsageError, match="expected each once"):
+        choose_features(manifest, ("image.trunk", "image.trunk"))
 
 
 def test_splits_without_the_feature_are_left_out(own_root: Path) -> None:
@@ -49,5 +77,10 @@ def test_splits_without_the_feature_are_left_out(own_root: Path) -> None:
     train, val = manifest.splits
     val = msgspec.structs.replace(val, features=())
     manifest = msgspec.structs.replace(manifest, splits=(train, val))
-    selected = select_splits(manifest, ("image.trunk",), TEACHER)
-    assert [split.published.split.split for split in selected] == ["train"]
+    choices = choose_features(manifest, ("image.trunk",))
+    assert [split.place for split in select_splits(manifest, choices)] == ["toy/train"]
+    with pytest.raises(UsageError, match=r"split toy/val .* has no image.trunk"):
+        select_splits(manifest, choices, ["toy/val"])
+    with pytest.raises(UnknownNameError, match="Did you mean toy/train"):
+        select_splits(manifest, choices, ["toy/trian"])
+    assert len(select_splits(manifest, ())) == 2

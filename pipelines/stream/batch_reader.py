@@ -1,0 +1,267 @@
+"""How threads fill a batch. Suffixes: B items, T frames, C channels, H height, W width."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from pipelines.store.objects import ObjectStore
+from pipelines.stream.augment import checked_augments
+from pipelines.stream.batches import Batch
+from pipelines.stream.buffers import BufferPool
+from pipelines.stream.image_reader import ImageReader
+from pipelines.stream.indexed_array import open_array
+from pipelines.stream.memory import Memory, MemoryReader, gather_memory
+from pipelines.stream.objects import ObjectReader, Objects
+from pipelines.stream.options import StreamOptions
+from pipelines.stream.phrases import PhraseReader, Phrases, gather_phrases
+from pipelines.stream.samples import SampleIndex
+from pipelines.stream.selection import SelectedSplit
+from pipelines.stream.stored_rows import stored_dtype, typed
+from schemas.manifests import Manifest
+
+Rows = npt.NDArray[np.int64]
+_GATHERERS = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Records:
+    """The parts of a batch whose size depends on what is in it."""
+
+    objects: tuple[Objects, ...] | None = None
+    phrases: Phrases | None = None
+    memory: Memory | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PendingBatch:
+    """A batch that threads are filling."""
+
+    batch: dict[str, Any]
+    work: tuple[Future[None], ...]
+    records: Future[Records] | None
+
+    def result(self) -> Batch:
+        """Wait until the batch is full, or raise what its first failed part raised."""
+        for future in self.work:
+            future.result()
+        records = self.records.result() if self.records else Records()
+        return Batch(
+            **self.batch,
+            objects=records.objects,
+            phrases=records.phrases,
+            memory=records.memory,
+        )
+
+
+@dataclass(slots=True)
+class Threads:
+    """Threads that read, and some that wait for them: never in one pool, where all might wait."""
+
+    count: int
+    readers: ThreadPoolExecutor = field(init=False)
+    gatherers: ThreadPoolExecutor = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.readers = ThreadPoolExecutor(self.count, thread_name_prefix="samples")
+        self.gatherers = ThreadPoolExecutor(_GATHERERS, thread_name_prefix="samples-gather")
+
+    def close(self) -> None:
+        """End them; what has not begun is dropped."""
+        self.readers.shutdown(cancel_futures=True)
+        self.gatherers.shutdown(cancel_futures=True)
+
+
+class BatchReader:
+    """Starts batches: a task for each image and each run of rows that one request reads."""
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        splits: Sequence[SelectedSplit],
+        index: SampleIndex,
+        options: StreamOptions,
+    ) -> None:
+        self._index, self._options = index, options
+        store, augment = options.store, checked_augments(options.augment)
+        self._specs = {name: item.feature for name, item in splits[0].features.items()}
+        self._images = [
+            ImageReader(
+                store,
+                split.published.split,
+                indexed,
+                verify=options.verify,
+                augment=augment,
+            )
+            for split, indexed in zip(splits, index.splits, strict=True)
+        ]
+        self._objects = [ObjectReader(store, split.published) for split in splits]
+        self._phrases = _phrase_readers(store, manifest, splits, verify=options.verify)
+        self._memory = _memory_readers(store, manifest, splits, verify=options.verify)
+        self._wants_phrases = options.phrases or bool(splits[0].of_kind("phrase"))
+        self._pools = {
+            name: self._pool(spec.stored_shape, stored_dtype(spec))
+            for name, spec in splits[0].specs("sample").items()
+        }
+        self._image_pool = None
+        if options.image_size is not None:
+            shape = (3, options.image_size, options.image_size)
+            self._image_pool = self._pool(shape, np.dtype(np.uint8))
+
+    def start(self, threads: Threads, items: Rows, positions: Rows, end: int) -> PendingBatch:
+        """Let ``threads`` read ``items``, which stand at ``positions``, into a new batch.
+
+        Parameters
+        ----------
+        end
+            Position of the stream after the batch.
+        """
+        numbers, rows = self._index.place(items)
+        frames = self._options.windows.frames if self._options.windows else 1
+        numbers = np.repeat(numbers, frames)
+        rows = (rows[:, None] + np.arange(frames)).reshape(-1)
+        keys = tuple(
+            self._index.key(number, row)
+            for number, row in zip(numbers.tolist(), rows.tolist(), strict=True)
+        )
+        work: list[Future[None]] = []
+        batch: dict[str, Any] = {
+            "keys": keys,
+            "indices": items,
+            "position": end,
+            "specs": self._specs,
+            "features": {},
+        }
+        for name, pool in self._pools.items():
+            stored = pool.take()[: len(items)]
+            work += self._start_feature(threads.readers, name, numbers, rows, keys, stored)
+            batch["features"][name] = typed(stored, self._specs[name])
+        if self._image_pool is not None:
+            images = self._image_pool.take()[: len(items)]
+            batch["images_BCHW"] = images
+            batch["sizes"] = np.zeros((len(rows), 2), dtype=np.int32)
+            flat = images.reshape(-1, *images.shape[-3:])
+            draws = np.repeat(positions, frames)
+            work += self._start_images(threads.readers, numbers, rows, flat, batch["sizes"], draws)
+        records = None
+        if self._options.annotations or self._wants_phrases or self._memory:
+            records = threads.gatherers.submit(self._gather, threads.readers, numbers, rows, keys)
+        return PendingBatch(batch=batch, work=tuple(work), records=records)
+
+    def _start_feature(
+        self,
+        threads: Executor,
+        name: str,
+        numbers: Rows,
+        rows: Rows,
+        keys: Sequence[str],
+        stored: torch.Tensor,
+    ) -> list[Future[None]]:
+        out = stored.numpy().reshape(len(rows), *self._specs[name].stored_shape)
+        work = []
+        for number in np.unique(numbers).tolist():
+            array = self._index.splits[number].arrays[name]
+            mine = np.flatnonzero(numbers == number)
+            work += [
+                threads.submit(
+                    array.read,
+                    rows,
+                    out,
+                    mine[run],
+                    verify=self._options.verify,
+                    name=lambda place: f"sample {keys[place]}",
+                )
+                for run in array.runs(rows[mine])
+            ]
+        return work
+
+    def _start_images(
+        self,
+        threads: Executor,
+        numbers: Rows,
+        rows: Rows,
+        images_BCHW: torch.Tensor,
+        sizes: npt.NDArray[np.int32],
+        positions: Rows,
+    ) -> list[Future[None]]:
+        frames = self._options.windows.frames if self._options.windows else 1
+
+        def draws(place: int) -> np.random.Generator:
+            identity = (self._options.seed % 2**64, int(positions[place]), place % frames)
+            return np.random.default_rng(identity)
+
+        work = []
+        for number in np.unique(numbers).tolist():
+            reader, mine = self._images[number], np.flatnonzero(numbers == number)
+            work += [
+                threads.submit(reader.read, rows, images_BCHW, sizes, mine[run], draws)
+                for run in reader.runs(rows[mine])
+            ]
+        return work
+
+    def _gather(self, threads: Executor, numbers: Rows, rows: Rows, keys: Sequence[str]) -> Records:
+        options = self._options
+        pairs = list(zip(numbers.tolist(), rows.tolist(), strict=True))
+        objects, phrases, memory = None, None, None
+        if options.annotations or self._wants_phrases:
+            objects = tuple(threads.map(lambda at: self._objects[at[0]].objects(at[1]), pairs))
+        if self._wants_phrases:
+            texts = tuple(threads.map(lambda at: self._objects[at[0]].texts(at[1]), pairs))
+            phrases = gather_phrases(self._phrases, numbers, objects or (), texts, threads)
+        if self._memory:
+            memory = gather_memory(
+                self._memory, numbers, rows, keys, threads, verify=options.verify
+            )
+        return Records(
+            objects=objects if options.annotations else None, phrases=phrases, memory=memory
+        )
+
+    def _pool(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> BufferPool:
+        options = self._options
+        frames = (options.windows.frames,) if options.windows else ()
+        lead = (options.batch_size, *frames)
+        keep = options.prefetch + 2
+        return BufferPool((*lead, *shape), dtype, keep=keep, pinned=options.pin_memory)
+
+
+def _phrase_readers(
+    store: ObjectStore, manifest: Manifest, splits: Sequence[SelectedSplit], *, verify: bool
+) -> list[PhraseReader]:
+    return [
+        PhraseReader(
+            store,
+            split.published.split,
+            {
+                name: open_array(store, manifest, split.published, feature)
+                for name, feature in split.of_kind("phrase").items()
+            },
+            verify=verify,
+        )
+        for split in splits
+    ]
+
+
+def _memory_readers(
+    store: ObjectStore, manifest: Manifest, splits: Sequence[SelectedSplit], *, verify: bool
+) -> list[MemoryReader]:
+    if not splits[0].of_kind("object_frame"):
+        return []
+    return [
+        MemoryReader(
+            store,
+            split.of_kind("object_frame"),
+            {
+                name: open_array(store, manifest, split.published, feature)
+                for name, feature in split.of_kind("object_frame").items()
+            },
+            split.published.split.rows_per_shard,
+            verify=verify,
+        )
+        for split in splits
+    ]
