@@ -14,6 +14,7 @@ _GROUPS = (
     "download",
     "normalize",
     "phrases",
+    "plan",
     "cache",
     "status",
     "publish",

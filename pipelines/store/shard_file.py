@@ -43,6 +43,15 @@ def row_bytes(chunk_bytes: int) -> int:
     return chunk_bytes + CHECKSUM_BYTES + padding
 
 
+def shard_bytes(rows: int, chunk_bytes: int, slots: int) -> int:
+    """Return the size of a shard file that holds ``rows`` of its ``slots``."""
+    if not rows:
+        return index_bytes(slots)
+    chunk = chunk_bytes + CHECKSUM_BYTES
+    aligned = chunk + (-chunk % _PAGE_BYTES if chunk_bytes >= _LARGE_BYTES else 0)
+    return (rows - 1) * aligned + chunk + index_bytes(slots)
+
+
 class ShardWriter:
     """Writes the rows of one shard in any order, each at most once, hashing as it goes.
 

@@ -47,7 +47,7 @@ class Sam3Teacher:
         self._spec = spec
         self._device = torch.device(options.device)
         self._image_batch = options.image_batch
-        self._shapes = _feature_shapes(model.config, spec.tokenize.context)
+        self._shapes = feature_shapes(model.config, spec.tokenize.context)
         self._maps = ImageMaps(model)
         ObservedTracker.observe(model.tracker_model)
 
@@ -242,7 +242,8 @@ def _load_model(folder: Path) -> Sam3VideoModel:
     return model.requires_grad_(False).eval()
 
 
-def _feature_shapes(config: Sam3VideoConfig, context: int) -> dict[str, tuple[int, ...]]:
+def feature_shapes(config: Sam3VideoConfig, context: int) -> dict[str, tuple[int, ...]]:
+    """Return the shape of a row of each feature, by the model's configuration."""
     detector, tracker = config.detector_config, config.tracker_config
     trunk = detector.vision_config.backbone_config
     grid, width = trunk.image_size // trunk.patch_size, tracker.vision_config.fpn_hidden_size

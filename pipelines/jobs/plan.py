@@ -1,0 +1,244 @@
+"""What caching a split will take, said before it starts: files, bytes, hours, requests, money."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import msgspec
+
+from pipelines.jobs.array_sizes import ArraySize, array_size
+from pipelines.jobs.cache import expand_features
+from pipelines.jobs.plan_download import PlannedDownload
+from pipelines.jobs.split_sizes import SplitSize
+from pipelines.store.s3_upload import PART_BYTES
+from pipelines.teachers.outline import TeacherOutline
+from schemas.features import RowKind, get_feature
+
+_FLOP: dict[RowKind, float] = {"sample": 5.40e12, "object_frame": 0.97e12, "phrase": 19.5e9}
+"""Of SAM3 at 1008 pixels and 32 tokens, two per multiplication, by torch's counter: the trunk of
+an image; memory attention, mask decoder and memory encoder of an object on a frame; a phrase."""
+
+_SHARE_OF_PEAK: dict[RowKind, float] = {"sample": 0.40, "object_frame": 0.15, "phrase": 0.40}
+"""Assumed, not measured: the tracker goes object by object, in small kernels."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prices:
+    """US dollars.
+
+    Storage and requests: S3 standard in us-east-1, as AWS listed them in 2025. The device: an
+    assumption, since offers for an H100 went from 2 to 4 dollars an hour.
+    """
+
+    device_hour: float = 3.0
+    storage_gb_month: float = 0.023
+    put_1000: float = 0.005
+    get_1000: float = 0.0004
+
+
+class Speeds(msgspec.Struct, frozen=True, kw_only=True):
+    """How long the parts of caching take on one worker."""
+
+    source: str
+    """``recorded`` or ``calibrated``."""
+    seconds: dict[RowKind, float]
+    """Of the device, for a row of each kind; a kind that is missing is not known."""
+    write_gb: float
+    """Bytes that the root takes in a second, in 1e9, for all workers together."""
+
+
+class PlannedFeature(msgspec.Struct, frozen=True, kw_only=True):
+    """One array."""
+
+    array: str
+    rows: int
+    shards: int
+    files: int
+    bytes: int
+    row_bytes: int
+
+
+class PlannedSplit(msgspec.Struct, frozen=True, kw_only=True):
+    """One split."""
+
+    dataset: str
+    split: str
+    counts: str
+    """``normalized``: exact; ``published``: as the publisher states them."""
+    rows: dict[RowKind, int]
+    normalized_bytes: int | None
+    features: tuple[PlannedFeature, ...]
+    device_hours: dict[RowKind, float]
+    epoch_bytes: int | None
+    """What one epoch of a student reads: each image and each of its features once."""
+    epoch_reads: int
+    notes: tuple[str, ...]
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """All splits, and the sums."""
+
+    teacher: str
+    splits: tuple[PlannedSplit, ...]
+    files: int
+    feature_bytes: int
+    free_bytes: int | None
+    """None for a bucket, which is never full."""
+    speeds: Speeds
+    workers: int
+    device_hours: float | None
+    """None when no figure is known for a kind of rows."""
+    wall_hours: float | None
+    """The longer of computing and writing: they overlap."""
+    limited_by: str | None
+    put_requests: int
+    download: PlannedDownload | None
+    """None when the data set is not of the registry."""
+    dollars: dict[str, float]
+    """``device`` (when known), ``puts``, ``storage_month``, ``epoch_gets``."""
+
+    @property
+    def fits(self) -> bool:
+        """Whether the features fit beside what is stored already."""
+        return self.free_bytes is None or self.feature_bytes <= self.free_bytes
+
+
+def recorded_speeds(outline: TeacherOutline, *, peak_tflops: float, write_gb: float) -> Speeds:
+    """Return what the recorded figures give for a device; nothing for a teacher of another size."""
+    seconds = {
+        kind: flop / (peak_tflops * 1e12 * _SHARE_OF_PEAK[kind]) for kind, flop in _FLOP.items()
+    }
+    return Speeds(source="recorded", seconds=seconds if outline.is_sam3 else {}, write_gb=write_gb)
+
+
+def make_plan(
+    teacher: str,
+    outline: TeacherOutline,
+    sizes: Sequence[SplitSize],
+    wanted: Sequence[str],
+    speeds: Speeds,
+    *,
+    free: int | None,
+    workers: int = 1,
+    prices: Prices | None = None,
+    download: PlannedDownload | None = None,
+) -> Plan:
+    """Return the plan for these splits.
+
+    Parameters
+    ----------
+    wanted
+        As for ``samdistill cache --features``; kinds that a split lacks are left out.
+    free
+        Bytes that the root may still take; None for a bucket.
+    """
+    splits = [_plan_split(outline, size, wanted, speeds) for size in sizes]
+    arrays = [feature for split in splits for feature in split.features]
+    stored = sum(array.bytes for array in arrays)
+    puts = sum(_puts(array) for array in arrays)
+    hours = _sum_hours(splits)
+    wall, limit = _wall(hours, stored, speeds, workers)
+    return Plan(
+        teacher=teacher,
+        splits=tuple(splits),
+        files=sum(array.files for array in arrays),
+        feature_bytes=stored,
+        free_bytes=free,
+        speeds=speeds,
+        workers=workers,
+        device_hours=hours,
+        wall_hours=wall,
+        limited_by=limit,
+        put_requests=puts,
+        download=download,
+        dollars=_dollars(prices or Prices(), splits, hours, puts, stored),
+    )
+
+
+def _plan_split(
+    outline: TeacherOutline, size: SplitSize, wanted: Sequence[str], speeds: Speeds
+) -> PlannedSplit:
+    specs = [
+        outline.feature(name, codec)
+        for name, codec in expand_features(wanted)
+        if get_feature(name).rows in size.rows
+    ]
+    arrays = [array_size(size, spec) for spec in specs]
+    kinds = {spec.rows for spec in specs}
+    if "object_frame" in kinds:
+        kinds.add("sample")  # tracking needs the trunk of each frame
+    hours = {
+        kind: size.count(kind) * speeds.seconds[kind] / 3600
+        for kind in sorted(kinds)
+        if kind in speeds.seconds
+    }
+    unknown = sorted(kinds - hours.keys())
+    notes = size.notes + (
+        (f"no figures for {', '.join(unknown)} of this teacher: use --calibrate",)
+        if unknown
+        else ()
+    )
+    epoch = [array for array in arrays if array.feature.rows == "sample"]
+    feature_bytes = sum(array.rows * array.feature.item_bytes for array in epoch)
+    return PlannedSplit(
+        dataset=size.dataset,
+        split=size.split,
+        counts=size.source,
+        rows={kind: size.count(kind) for kind in size.rows},
+        normalized_bytes=size.image_bytes,
+        features=tuple(_planned(array) for array in arrays),
+        device_hours=hours,
+        epoch_bytes=None if size.image_bytes is None else feature_bytes + size.image_bytes,
+        epoch_reads=size.count("sample") * (1 + len(epoch)) if epoch else 0,
+        notes=notes,
+    )
+
+
+def _planned(array: ArraySize) -> PlannedFeature:
+    return PlannedFeature(
+        array=array.feature.array_name,
+        rows=array.rows,
+        shards=array.shards,
+        files=array.files,
+        bytes=array.bytes,
+        row_bytes=array.feature.item_bytes,
+    )
+
+
+def _puts(array: PlannedFeature) -> int:
+    """Return the requests that store an array: a shard beyond one part has two more to open it."""
+    parts = -(-array.bytes // max(1, array.shards) // PART_BYTES)
+    return array.files + array.shards * (parts + 1 if parts > 1 else 0)
+
+
+def _sum_hours(splits: Sequence[PlannedSplit]) -> float | None:
+    """Return the device hours of all splits; None when a kind of rows has no figure."""
+    for split in splits:
+        kinds = {get_feature(feature.array.partition("@")[0]).rows for feature in split.features}
+        if not kinds <= split.device_hours.keys():
+            return None
+    return sum(sum(split.device_hours.values()) for split in splits)
+
+
+def _wall(
+    hours: float | None, stored: int, speeds: Speeds, workers: int
+) -> tuple[float | None, str | None]:
+    writing = stored / (speeds.write_gb * 1e9) / 3600
+    if hours is None:
+        return None, None
+    computing = hours / workers
+    return max(computing, writing), "the device" if computing >= writing else "writing"
+
+
+def _dollars(
+    prices: Prices, splits: Sequence[PlannedSplit], hours: float | None, puts: int, stored: int
+) -> dict[str, float]:
+    normalized = sum(split.normalized_bytes or 0 for split in splits)
+    reads = sum(split.epoch_reads for split in splits)
+    known = {} if hours is None else {"device": hours * prices.device_hour}
+    return known | {
+        "puts": puts / 1000 * prices.put_1000,
+        "storage_month": (stored + normalized) / 1e9 * prices.storage_gb_month,
+        "epoch_gets": reads / 1000 * prices.get_1000,
+    }

@@ -1,0 +1,155 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from pipelines.cli.main import build_app
+from pipelines.jobs.calibrate import calibrate
+from pipelines.jobs.plan import Plan, Speeds, make_plan, recorded_speeds
+from pipelines.jobs.plan_download import plan_download
+from pipelines.jobs.split_sizes import split_sizes
+from pipelines.store.local import LocalObjectStore
+from pipelines.store.splits import Split
+from pipelines.teachers.outline import outline_teacher
+from schemas.errors import UnknownNameError, UsageError
+from schemas.ids import parse_json
+from tests.jobs import normalized_split as made
+
+SAM3 = outline_teacher("facebook/sam3")
+TINY = outline_teacher("tiny")
+NO_SPEED = Speeds(source="recorded", seconds={}, write_gb=1)
+
+
+def plan_published(
+    root: Path, dataset: str, *splits: str, features: tuple[str, ...] = (), **options: int
+) -> Plan:
+    sizes = split_sizes(LocalObjectStore(root), dataset, splits, rows_per_shard=64, **options)
+    speeds = recorded_speeds(SAM3, peak_tflops=989, write_gb=1)
+    return make_plan("facebook/sam3", SAM3, sizes, features, speeds, free=None)
+
+
+@pytest.mark.parametrize(
+    ("source", "features"),
+    [
+        (made.Stills(count=30), ("image.trunk", "text.tokens")),
+        (made.Stills(count=30), ("image.trunk@int8", "image.trunk@fp8_e4m3", "text.mask")),
+        (made.Clips(count=4), ("image.trunk", "memory")),
+    ],
+)
+def test_the_bytes_are_those_of_the_cache(
+    tmp_path: Path, source: made.Stills | made.Clips, features: tuple[str, ...]
+) -> None:
+    split = made.normalize(tmp_path, source, rows_per_shard=10)
+    sizes = split_sizes(split.store, "made-up", [], rows_per_shard=64)
+    plan = make_plan("tiny", TINY, sizes, features, NO_SPEED, free=1)
+    cached = made.plan(split, *features)
+    for stage in cached.stages:
+        for unit in stage.units:
+            stage.stage.run(unit)
+    found = made.tree(tmp_path)
+    assert plan.files == len(found)
+    assert plan.feature_bytes == pytest.approx(sum(map(len, found.values())), rel=0.01)
+    assert [feature.array for feature in plan.splits[0].features] == [
+        array.feature.array_name for array in cached.arrays
+    ]
+    assert plan.device_hours is None
+    assert plan.wall_hours is None
+    assert not plan.fits
+
+
+def test_before_anything_is_downloaded(tmp_path: Path) -> None:
+    plan = plan_published(tmp_path, "coco", "val2017")
+    (split,) = plan.splits
+    trunk = split.features[0]
+    assert (split.counts, trunk.array, trunk.rows, trunk.shards) == (
+        "published",
+        "image.trunk",
+        5000,
+        79,
+    )
+    assert trunk.bytes == pytest.approx(5000 * 10_616_832, rel=0.001)
+    hours = 5000 * 5.4e12 / (989e12 * 0.4) / 3600
+    assert plan.device_hours == plan.wall_hours == pytest.approx(hours)
+    assert plan.limited_by == "the device"
+    assert plan.dollars["device"] == pytest.approx(3 * hours)
+    # 64 rows of 10.6 MB are 41 parts of 16 MiB, one request opens and one closes the upload.
+    assert plan.put_requests == pytest.approx(79 * (3 + 42), rel=0.02)
+    assert split.epoch_reads == 2 * 5000
+    assert not list(tmp_path.iterdir())
+
+
+def test_int8_takes_half(tmp_path: Path) -> None:
+    half = plan_published(tmp_path, "coco", "val2017", features=("image.trunk@int8",))
+    whole = plan_published(tmp_path, "coco", "val2017", features=("image.trunk",))
+    assert half.feature_bytes == pytest.approx(whole.feature_bytes / 2, rel=0.002)
+    assert half.device_hours == whole.device_hours
+
+
+def test_what_nobody_states_can_be_said(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"nobody states how large sa-1b train is.*--images N"):
+        plan_published(tmp_path, "sa-1b", "train")
+    plan = plan_published(tmp_path, "sa-1b", "train", images=1000)
+    assert plan.splits[0].rows == {"sample": 1000}
+
+
+def test_unknown_names_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UnknownNameError, match="Did you mean coco"):
+        plan_published(tmp_path, "cocoo")
+    with pytest.raises(UnknownNameError, match="Did you mean val2017"):
+        plan_published(tmp_path, "coco", "val2018")
+    with pytest.raises(UnknownNameError, match=r"Did you mean image\.trunk"):
+        plan_published(tmp_path, "coco", "val2017", features=("image.trnk",))
+
+
+def test_the_live_teacher_is_timed(tmp_path: Path) -> None:
+    clips = made.normalize(tmp_path, made.Clips(count=1))
+    stills = made.normalize(tmp_path, made.Stills(count=3))
+    sizes = split_sizes(clips.store, "made-up", [], rows_per_shard=64)
+    speeds = calibrate(stills.store, made.load_tiny(), sizes, batch=2, seconds=0.01)
+    assert speeds.source == "calibrated"
+    assert speeds.seconds.keys() == {"sample", "phrase", "object_frame"}
+    assert all(seconds >= 0 for seconds in speeds.seconds.values())
+    assert speeds.write_gb > 0
+    plan = make_plan("tiny", TINY, sizes, (), speeds, free=None, workers=2)
+    assert plan.device_hours is not None
+    assert plan.wall_hours is not None
+    assert not made.tree(tmp_path)
+
+
+def test_links_say_how_fast_they_want_to_be_used(tmp_path: Path) -> None:
+    links = tmp_path / "links.tsv"
+    links.write_text(
+        "file_name\tcdn_link\nsa_000000.tar\thttps://x.invalid/sa_000000.tar?oe=6A000000\n"
+    )
+    ends = datetime.fromtimestamp(0x6A000000, UTC)
+    planned = plan_download("sa-1b", ["train"], tmp_path, links, now=ends)
+    assert planned is not None
+    assert planned.links_end == ends.isoformat()
+    assert planned.needed_mb_s == float("inf")
+    assert plan_download("made-up", ["stills"], tmp_path, None) is None
+
+
+class TestCommand:
+    @pytest.fixture
+    def split(self, tmp_path: Path) -> Split:
+        return made.normalize(tmp_path, made.Stills())
+
+    @staticmethod
+    def invoke(split: Split, *arguments: str) -> Result:
+        command = ["plan", "made-up", "--root", split.store.url, "--teacher", "tiny"]
+        return CliRunner().invoke(build_app(), [*command, *arguments])
+
+    def test_it_prints(self, split: Split) -> None:
+        result = self.invoke(split)
+        assert result.exit_code == 0, result.output
+        for text in ("made-up/stills: 9 images", "(normalized)", "image.trunk", "use --calibrate"):
+            assert text in result.output
+
+    def test_json_is_the_plan(self, split: Split) -> None:
+        result = self.invoke(split, "--json", "--features", "image")
+        plan = parse_json(result.stdout.encode(), Plan, "plan")
+        assert plan.splits[0].rows["sample"] == 9
+        assert plan.fits
