@@ -32,8 +32,15 @@ _ARITHMETIC = {"float32": 1e-3, "bfloat16-autocast": 5e-2}
 _TRACKING = 2e-2
 """The same for memory: the tracker keeps it in bfloat16 and feeds it back, frame after frame."""
 
-_ROUNDING = {"float32": 0.0, "float16": 2.0**-11, "bfloat16": 2.0**-8, "uint8": 0.0}
-"""What a codec may change, as the same share."""
+_ROUNDING = {
+    "float32": 0.0,
+    "float16": 2.0**-11,
+    "bfloat16": 2.0**-8,
+    "uint8": 0.0,
+    "int8": 1 / 255,
+    "fp8_e4m3": 1 / 28,
+}
+"""What a codec may change, as the same share: half a step, at most where steps are widest."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

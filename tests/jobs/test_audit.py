@@ -10,13 +10,17 @@ from awscrt.checksums import crc32c
 
 from pipelines.jobs.audit import Comparison, recompute
 from pipelines.jobs.publish import publish, select
+from pipelines.store.arrays import FeatureArray
 from pipelines.store.local import LocalObjectStore
 from pipelines.store.published import PublishedManifest
+from pipelines.store.shard_file import index_bytes
 from pipelines.store.splits import Split
 from pipelines.teachers.base import Teacher, TeacherOptions
 from pipelines.teachers.load import load_teacher
+from schemas.codec import CODECS
 from schemas.errors import IdentityError, UsageError
 from schemas.manifests import Manifest
+from tests.jobs import normalized_split as made
 from tests.jobs.colour_teacher import ColourTeacher
 from tests.jobs.sample_root import CLIPS, STILLS, build_root, cache, clips, normalize, stills
 
@@ -149,3 +153,35 @@ def test_a_manifest_without_features_is_refused(tmp_path: Path) -> None:
     published = publish(store, "plain", select(store, []))
     with pytest.raises(UsageError, match="no features"):
         list(recompute(store, published, lambda _: ColourTeacher(), 1))
+
+
+@pytest.mark.parametrize("codec", sorted(CODECS.keys() - {"uint8"}))
+def test_every_codec_is_recomputed_and_a_shifted_row_is_found(codec: str, tmp_path: Path) -> None:
+    """Whatever the codec: sound rows pass, rows that stand in each other's place do not."""
+    name = "image.trunk" if codec == "float16" else f"image.trunk@{codec}"
+    split = made.normalize(tmp_path, made.Stills(count=4))
+    (planned,) = made.plan(split, name).stages
+    for unit in planned.units:
+        planned.stage.run(unit)
+    published = publish(split.store, "all", select(split.store, []))
+    found = list(recompute(split.store, published, lambda _: made.load_tiny(), 4))
+    assert [item.is_close for item in found] == [True] * 4
+    array = planned.stage.arrays[0]
+    path = Path(split.store.url, array.shard_key(0))
+    _swap_rows(path, array, 0, 1)
+    wrong = [
+        item.row
+        for item in recompute(split.store, published, lambda _: made.load_tiny(), 4)
+        if not item.is_close
+    ]
+    assert wrong == [0, 1]
+
+
+def _swap_rows(path: Path, array: FeatureArray, left: int, right: int) -> None:
+    """Let two rows of a shard point to each other's chunk, with a sound index."""
+    slots, body = array.record.rows_per_shard, bytearray(path.read_bytes())
+    begin = len(body) - index_bytes(slots)
+    index = np.frombuffer(bytes(body[begin:-4]), "<u8").reshape(slots, 2).copy()
+    index[[left, right]] = index[[right, left]]
+    body[begin:] = index.tobytes() + struct.pack("<I", crc32c(index.tobytes()))
+    path.write_bytes(body)
