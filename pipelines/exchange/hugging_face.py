@@ -162,10 +162,22 @@ def _about(record: ExportRecord) -> str:
             f"Teacher {teacher.digest}: {teacher.architecture}, weights {teacher.weights}.",
         ]
     for feature in record.features:
-        stored, shape = np.dtype(get_codec(feature.codec).stored).name, list(feature.item_shape)
-        lines += [
-            "",
-            f"`{feature.array_name}` holds {feature.codec} values, C order:",
-            f'`numpy.frombuffer(row["{feature.array_name}"], "{stored}").reshape({shape})`.',
-        ]
+        lines += _how_to_read(feature)
     return "\n".join([*lines, ""])
+
+
+def _how_to_read(feature: FeatureSpec) -> list[str]:
+    name, codec = feature.array_name, get_codec(feature.codec)
+    stored, shape = np.dtype(codec.stored).name, list(feature.stored_shape)
+    lines = [
+        "",
+        f"`{name}` holds {feature.codec} rows of shape {list(feature.item_shape)}, C order:",
+        f'`numpy.frombuffer(row["{name}"], "{stored}").reshape({shape})`.',
+    ]
+    if parts := codec.parts(feature.item_shape):
+        listed = "; ".join(
+            f"{part.name}: {part.data_type} {list(part.shape)} from byte {part.offset}"
+            for part in parts
+        )
+        lines.append(f"Its bytes are {listed}. A value is `{codec.formula}`, g its first index.")
+    return lines

@@ -36,7 +36,7 @@ class MdsFormat:
         self._columns = {"key": "str", "image": "bytes", "extension": "str", "facts": "json"}
         for spec in features:
             kind = np.dtype(get_codec(spec.codec).stored).name
-            shape = ",".join(map(str, spec.item_shape))
+            shape = ",".join(map(str, spec.stored_shape))
             self._columns[spec.array_name] = f"ndarray:{kind}:{shape}"
 
     def write_shard(

@@ -84,7 +84,7 @@ class ShardContent:
                 yield facts
 
     def _feature(self, array: FeatureArray, slot: int) -> npt.NDArray[Any]:
-        stored = np.empty(array.feature.item_shape, dtype=array.dtype)
+        stored = np.empty(array.feature.stored_shape, dtype=array.dtype)
         array.read_into(self._shard * array.record.rows_per_shard + slot, stored)
         return stored
 
