@@ -19,12 +19,14 @@ from pipelines.exchange.export import Export
 from pipelines.exchange.formats import FORMATS
 from pipelines.jobs.publish import publish, select
 from pipelines.store import layout
+from pipelines.store.arrays import FeatureArray
 from pipelines.store.local import LocalObjectStore
 from pipelines.store.open import open_store
 from pipelines.store.published import find_manifest
 from pipelines.store.splits import Split
 from pipelines.stream.feature_stream import FeatureStream
 from schemas.errors import ConflictError, IntegrityError, StorageError, UnknownNameError, UsageError
+from schemas.features import FeatureSpec
 from tests.jobs.colour_teacher import ColourTeacher
 from tests.jobs.sample_root import CLIPS, STILLS, build_root
 from tests.s3_server import serving_s3
@@ -267,6 +269,32 @@ def test_hf_streams_and_decodes(built: Path, tmp_path: Path) -> None:
     import numpy
 
     assert eval(line.strip("`."), {"numpy": numpy, "row": row}).shape == (24, 36, 36)
+
+
+class BytesTeacher(ColourTeacher):
+    """Its trunk is stored by a codec whose rows are bytes with scales in front."""
+
+    def feature(self, name: str, codec: str | None = None) -> FeatureSpec:
+        return super().feature(name, "int8" if name == TRUNK else codec)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_rows_of_a_codec_with_parts_come_as_stored(tmp_path: Path) -> None:
+    import datasets
+
+    root, teacher = tmp_path / "root", BytesTeacher()
+    store = LocalObjectStore(root)
+    build_root(store, teacher)
+    publish(store, "all", select(store, []))
+    export(root, "hf", tmp_path / "out", splits=["album"])
+    data = datasets.load_dataset(str(tmp_path / "out"), "album", cache_dir=str(tmp_path / "cache"))
+    name = f"{TRUNK}@int8"
+    array = FeatureArray.open(store, layout.array_folder(*STILLS, teacher.spec.digest, name))
+    stored = np.empty(array.feature.stored_shape, dtype=array.dtype)
+    for row, got in zip((0, 1, 3), data["val"], strict=True):
+        array.read_into(row, stored)
+        assert got[name] == stored.tobytes()
+    assert "low[g] + step[g] * code[g]" in (tmp_path / "out/README.md").read_text()
 
 
 class TestRefusals:
