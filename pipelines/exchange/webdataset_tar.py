@@ -1,4 +1,4 @@
-"""WebDataset: one tar per shard, and an index for ``wids``, its reader at random.
+"""WebDataset: one tar per shard, and a list of them in the layout of the ``wids`` index.
 
 A sample is ``{key}.jpg``, ``{key}.json`` and ``{key}.{feature}.npy``. WebDataset cuts names at the
 first dot, so a frame of a clip is ``{clip}/{frame}.jpg`` here.
@@ -48,7 +48,7 @@ class WebDatasetFormat:
         record: ExportRecord,
         shards: Mapping[str, Sequence[ExportedShard]],
     ) -> None:
-        """Write ``index.json`` of each split, as ``wids`` reads it."""
+        """Write ``index.json`` of each split."""
         del record
         for split, written in shards.items():
             index = {
