@@ -1,7 +1,7 @@
 # make demo   the whole pipeline once, on real photographs, on this machine
 # make test   all tests
 # make lint   style, types, import rules
-# make chaos  hundreds of kills, full disks and failing networks; a quarter of an hour
+# make chaos  hundreds of kills, full disks and failing networks; ten minutes
 # make bench NAME=store   one benchmark, beside its peers, in an environment of its own
 # make clean  removes what these made, but not the environments
 

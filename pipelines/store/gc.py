@@ -39,8 +39,8 @@ class Garbage:
 def find_garbage(store: ObjectStore, *, older_than: float) -> Iterator[Garbage]:
     """Yield what is older than so many seconds and belongs to nothing.
 
-    Files of a shard without commit record are of no use: whoever does the shard computes all of
-    it, and adopts a file that lies there only so that two writers agree.
+    Files of a shard without commit record are worth that shard's work at most: a run that goes on
+    adopts what lies there, and computes what does not.
     """
     now = time.time()
     for found in (_unfinished, _uncommitted, _dead_leases):

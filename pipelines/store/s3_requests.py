@@ -60,8 +60,8 @@ class RangeError(Exception):
 class S3Requests:
     """Sends requests to ``bucket``; endpoint and credentials as boto3 finds them.
 
-    Repeating is done here and not by botocore, whose retry quota gives up after some ten seconds
-    of SlowDown over several threads, and which does not read a broken body again.
+    Repeating is done here and not by botocore, whose threads share a quota of retries, and which
+    does not read a broken body again.
     """
 
     def __init__(self, bucket: str) -> None:

@@ -11,7 +11,7 @@ from tests.chaos.commands import Command
 from tests.chaos.fault_proxy import fault_proxy
 from tests.chaos.full_disk import fill_disk
 from tests.chaos.kill_points import KillPoint, Step
-from tests.chaos.local_kills import LocalKills
+from tests.chaos.local_kills import LocalKills, remove_leftovers
 from tests.chaos.pipeline import Pipeline, require_same, tree
 from tests.chaos.s3_kills import S3Kills
 from tests.chaos.s3_server import UTCNOW, s3_server
@@ -64,6 +64,9 @@ def test_kill_points_kill(pipeline: Pipeline, tmp_path: Path, step: Step) -> Non
     hidden = [path for path in root.rglob(".*") if path.is_file()]
     assert len(hidden) == 1
     assert len(tree(root)) == (2 if step == "linked" else 1)
+    tally = Tally()
+    remove_leftovers(root, tally)
+    assert tally.leftovers == 1
     for _ in range(2):
         assert not command.run()
     with pytest.raises(AssertionError):
