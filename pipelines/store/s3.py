@@ -95,6 +95,9 @@ class S3ObjectStore:
                 time.sleep(pause)
             else:
                 return
+            finally:
+                # A caller that stops early leaves a connection with bytes on it: not for reuse.
+                body.close()
 
     def size(self, key: str) -> int | None:
         """See ``ObjectStore.size``."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import random
 import time
 from collections.abc import Callable, Iterator
-from functools import cached_property
 from typing import Any, TypeVar
 
 import boto3
@@ -67,16 +67,24 @@ class S3Requests:
     def __init__(self, bucket: str) -> None:
         self.bucket = bucket
         self._answered = False
+        self._client: Any = None
+        self._owner = 0
 
-    @cached_property
+    @property
     def client(self) -> Any:  # noqa: ANN401  boto3 makes its classes at run time
-        """The boto3 client, safe to share between threads."""
-        return boto3.client(
-            "s3",
-            config=Config(
+        """The boto3 client, safe to share between threads; a forked process makes its own.
+
+        Two processes that wrote to one connection would read each other's answers.
+        """
+        if self._owner != os.getpid():
+            config = Config(
                 retries={"total_max_attempts": 1}, max_pool_connections=32, connect_timeout=10
-            ),
-        )
+            )
+            # A session of its own, because boto3's default one is not for threads; and no lock,
+            # which a fork might find held.
+            self._client = boto3.Session().client("s3", config=config)
+            self._owner = os.getpid()
+        return self._client
 
     def send(self, operation: str, action: str, key: str, **arguments: object) -> Answer:
         """Send a request about the object ``key`` and return the answer.

@@ -8,8 +8,9 @@ A chunk that is absent has both numbers 2**64 - 1. One chunk is one row.
 
 from __future__ import annotations
 
+import contextlib
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from types import TracebackType
@@ -153,15 +154,21 @@ def read_chunks(
         if store.read_into(key, chunks[0].offset, *buffers) < sum(map(len, buffers)):
             raise _damaged(key, chunks[-1].slot, "the file is too short")
         return
-    blocks = store.read_blocks(key, chunks[0].offset, *buffers)
-    for chunk, tail in zip(chunks, tails, strict=True):
-        crc = 0
-        for block in _exactly(blocks, len(chunk.out), key, chunk.slot):
-            crc = crc32c(block, crc)
-        for _ in _exactly(blocks, len(tail), key, chunk.slot):
-            pass
-        if struct.unpack_from("<I", tail)[0] != crc:
-            raise _damaged(key, chunk.slot, "its crc32c does not match")
+    # Closed at once when a chunk is damaged: a connection may hang on it.
+    found = _forwarded(store.read_blocks(key, chunks[0].offset, *buffers))
+    with contextlib.closing(found) as blocks:
+        for chunk, tail in zip(chunks, tails, strict=True):
+            crc = 0
+            for block in _exactly(blocks, len(chunk.out), key, chunk.slot):
+                crc = crc32c(block, crc)
+            for _ in _exactly(blocks, len(tail), key, chunk.slot):
+                pass
+            if struct.unpack_from("<I", tail)[0] != crc:
+                raise _damaged(key, chunk.slot, "its crc32c does not match")
+
+
+def _forwarded(blocks: Iterator[memoryview]) -> Generator[memoryview, None, None]:
+    yield from blocks
 
 
 def _exactly(blocks: Iterator[memoryview], count: int, key: str, slot: int) -> Iterator[memoryview]:

@@ -11,6 +11,8 @@ _LARGEST_GAP = 64 << 10
 """Bytes that are read for nothing rather than asked for separately: less than a round trip."""
 _LARGEST_RUN = 8 << 20
 """Larger rows travel faster over connections of their own."""
+_LONGEST_RUN = 256
+"""Rows; the kernel takes 1,024 buffers per call, and a row has two."""
 
 
 def find_runs(files: Places, offsets: Places, sizes: Places) -> list[Places]:
@@ -24,7 +26,7 @@ def find_runs(files: Places, offsets: Places, sizes: Places) -> list[Places]:
     for place in order.tolist():
         begin, stop = int(offsets[place]), int(offsets[place] + sizes[place])
         near = 0 <= begin - end <= _LARGEST_GAP and stop - first <= _LARGEST_RUN
-        if file == files[place] and near:
+        if file == files[place] and near and len(runs[-1]) < _LONGEST_RUN:
             runs[-1].append(place)
         else:
             runs.append([place])
