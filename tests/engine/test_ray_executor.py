@@ -78,8 +78,10 @@ def test_an_actor_without_a_pulse_is_replaced(tmp_path: Path, answers: bool) -> 
     report = RayExecutor(workers=1, cpus_per_worker=0.5, stall_seconds=4).run(
         stage, make_units(3), heard
     )
-    assert (report.done, report.failures, report.lost_workers) == (3, (), 1)
-    assert stage.attempts(1) == 2
+    # A process that stops may take the report of the unit before along: that one is then skipped.
+    assert (report.done + report.skipped, report.failures, report.lost_workers) == (3, (), 1)
+    assert stage.done() == {0, 1, 2}
+    assert (stage.attempts(0), stage.attempts(1), stage.attempts(2)) == (1, 2, 1)
     wait_until_gone(set(stage.pids()))
 
 
