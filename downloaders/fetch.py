@@ -16,6 +16,7 @@ from downloaders.disk import require_space
 from downloaders.expiry import link_expiry
 from downloaders.host_limits import OVERALL, PER_HOST, HostLimits
 from downloaders.part_file import PartFile, PartState
+from downloaders.patience import KnownHosts, Patience, Say
 from downloaders.pieces import LARGE_BYTES, PIECE_BYTES, PieceError, PieceSource, read_pieces
 from downloaders.registry import open_transport, transport_name
 from downloaders.transport import (
@@ -42,6 +43,8 @@ class ResumingFetcher:
         At a time for one large file, when the server can begin anywhere in it.
     per_host, overall
         How many connections may be open to one host, and together.
+    warn
+        Called before each wait, with a line for people, from any thread.
     """
 
     def __init__(
@@ -51,12 +54,14 @@ class ResumingFetcher:
         connections: int = 1,
         per_host: int = PER_HOST,
         overall: int = OVERALL,
+        warn: Say = lambda _line: None,
     ) -> None:
-        self._policy = policy or Policy()
+        self._policy, self._warn = policy or Policy(), warn
         self.connections = connections
         self._transports: dict[str, Transport] = {}
         self._opening = threading.Lock()
         self._stopped = threading.Event()
+        self._hosts = KnownHosts()
         self._limits = HostLimits(self._stopped, per_host=per_host, overall=overall)
 
     def __enter__(self) -> Self:
@@ -94,7 +99,9 @@ class ResumingFetcher:
         )
 
     def _from_mirror(self, url: str, request: FetchRequest, part: PartFile) -> Fetched:
-        attempt, mark, connections = 0, part.size, self.connections
+        connections = self.connections
+        name = request.file.name
+        patience = Patience(self._policy, self._hosts, url, name, part.size, self._warn)
         while True:
             _refuse_dead_link(url)
             try:
@@ -103,12 +110,7 @@ class ResumingFetcher:
             except TransientError as error:
                 if isinstance(error, PieceError):
                     connections = 1
-                if part.size >= mark + self._policy.progress_bytes:
-                    attempt, mark = 0, part.size
-                attempt += 1
-                if attempt > self._policy.retries:
-                    raise DownloadError(f"{error} (gave up after {attempt} attempts)") from error
-                self._sleep(self._policy.wait(attempt, error.retry_after))
+                self._sleep(patience.wait_after(error, part.size))
 
     def _transfer(self, url: str, request: FetchRequest, part: PartFile, connections: int) -> None:
         """Bring what is missing. Only ``_finish`` decides whether the result is right."""
@@ -118,6 +120,7 @@ class ResumingFetcher:
         validator = part.state.validator if part.state and _same_source(url, part) else None
         transport = self._transport(url)
         with self._limits.slot(url), transport.open(url, start, validator) as body:
+            self._hosts.answered(url)
             if body is None:
                 part.restart(None)
                 raise TransientError(f"{public_url(url)}: the file changed; starting again")

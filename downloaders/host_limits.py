@@ -31,9 +31,8 @@ class HostLimits:
     @contextlib.contextmanager
     def slot(self, url: str) -> Iterator[None]:
         """Hold a slot for the host of ``url``."""
-        host = "/".join(url.split("/", 3)[:3])
         with self._lock:
-            limit = self._hosts.setdefault(host, threading.BoundedSemaphore(self._per_host))
+            limit = self._hosts.setdefault(host_of(url), threading.BoundedSemaphore(self._per_host))
         with self._hold(limit), self._hold(self._overall):
             yield
 
@@ -46,3 +45,8 @@ class HostLimits:
             yield
         finally:
             limit.release()
+
+
+def host_of(url: str) -> str:
+    """Return ``scheme://host`` of ``url``."""
+    return "/".join(url.split("/", 3)[:3])

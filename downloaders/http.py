@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import socket
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -21,6 +22,7 @@ from downloaders.transport import (
     LinkExpiredError,
     Policy,
     TransientError,
+    UnknownHostError,
     public_url,
     range_header,
 )
@@ -203,7 +205,10 @@ def _meaning(place: str, error: exceptions.HTTPError) -> DownloadError:
         return DownloadError(f"{place}: {error.scheme}:// is no web address")
     if isinstance(error, exceptions.LocationValueError):
         return DownloadError(f"{place}: this is no valid address")
-    text = str(_first_cause(error))
+    first = _first_cause(error)
+    text = str(first)
+    if isinstance(first, socket.gaierror):
+        return UnknownHostError(f"{place}: the name of the host is not found ({first.strerror})")
     if isinstance(error, exceptions.SSLError) and "CERTIFICATE_VERIFY_FAILED" in text:
         return DownloadError(f"{place}: {text}")
     if isinstance(error, exceptions.TimeoutError) and not isinstance(

@@ -34,6 +34,8 @@ class PartState(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 class PartFile:
     """The bytes of one file so far. Locked, so that two processes never write the same part.
 
+    Before there is a byte to write, there is no part on disk: waiting for a server leaves nothing.
+
     Attributes
     ----------
     resumed_at
@@ -50,15 +52,18 @@ class PartFile:
         if target.exists():
             # After a crash between link and unlink, the part and the target are the same file.
             raise ConflictError(f"{target} exists", fix="Delete it to fetch it again.")
-        with disk_errors(self.path):
-            self._descriptor = _open_for_appending(self.path)
+        self._descriptor: int | None = None
+        self.size = 0
         try:
-            self.size = self.resumed_at = self._lock()
+            if self.path.exists():
+                self._descriptor = self._open()
+                self.size = os.fstat(self._descriptor).st_size
+            self.resumed_at = self.size
             self.joined = self.size > 0
             self.state = self._read_state()
             self.digests = digest_file(self.path, checksum) if self.size else Digests(checksum)
         except BaseException:
-            os.close(self._descriptor)
+            self._close()
             raise
 
     def __enter__(self) -> Self:
@@ -70,16 +75,18 @@ class PartFile:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self.size == 0:
+        if self.size == 0 and self._descriptor is not None:
             self.path.unlink(missing_ok=True)
             self._state_path.unlink(missing_ok=True)
-        os.close(self._descriptor)
+        self._close()
 
     def restart(self, state: PartState | None) -> None:
         """Drop all bytes; those that follow belong to ``state``."""
         with disk_errors(self.path):
             if self.size:
-                os.ftruncate(self._descriptor, 0)
+                os.ftruncate(self._opened(), 0)
+            elif state is not None:
+                self._opened()
             self.size = self.resumed_at = 0
             self.joined = False
             self.state, self.digests = state, Digests(self._checksum)
@@ -94,8 +101,9 @@ class PartFile:
         """Write the next bytes and hash them."""
         left = memoryview(chunk)
         with disk_errors(self.path):
+            descriptor = self._opened()
             while left:
-                left = left[os.write(self._descriptor, left) :]
+                left = left[os.write(descriptor, left) :]
         self.digests.update(chunk)
         self.size += len(chunk)
 
@@ -109,7 +117,7 @@ class PartFile:
         """
         with disk_errors(self.target):
             # Other threads sync theirs meanwhile; the file system commits them together.
-            os.fsync(self._descriptor)
+            os.fsync(self._opened())
             try:
                 link_new(self.path, self.target)
             except ConflictError:
@@ -121,21 +129,41 @@ class PartFile:
                 self._state_path.unlink(missing_ok=True)
             _FOLDERS.add(self.target.parent)
 
-    def _lock(self) -> int:
-        """Return the size, which from now on only this process changes."""
+    def _opened(self) -> int:
+        """Return the descriptor; the first call makes the part."""
+        if self._descriptor is None:
+            descriptor = self._open()
+            if os.fstat(descriptor).st_size:
+                # Somebody began it since this process looked.
+                os.close(descriptor)
+                raise self._taken()
+            self._descriptor = descriptor
+        return self._descriptor
+
+    def _open(self) -> int:
+        """Open and lock the part: from now on only this process changes it."""
+        with disk_errors(self.path):
+            descriptor = _open_for_appending(self.path)
         # The kernel drops the lock when the process dies, so a stale one cannot exist.
         try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             # Between open and lock, the process before us may have published what we opened.
-            status = os.fstat(self._descriptor)
-            if os.stat(self.path).st_ino != status.st_ino:
+            if os.stat(self.path).st_ino != os.fstat(descriptor).st_ino:
                 raise BlockingIOError
         except (BlockingIOError, FileNotFoundError) as cause:
-            raise DownloadError(
-                f"{self.path} is being written by another process",
-                fix="Wait until that download ends, then run the same command.",
-            ) from cause
-        return status.st_size
+            os.close(descriptor)
+            raise self._taken() from cause
+        return descriptor
+
+    def _taken(self) -> DownloadError:
+        return DownloadError(
+            f"{self.path} is being written by another process",
+            fix="Wait until that download ends, then run the same command.",
+        )
+
+    def _close(self) -> None:
+        if self._descriptor is not None:
+            os.close(self._descriptor)
 
     def _read_state(self) -> PartState | None:
         try:

@@ -11,8 +11,9 @@ import boto3
 from botocore import UNSIGNED
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
+from urllib3.exceptions import NameResolutionError
 
-from downloaders.transport import Body, Policy, TransientError, range_header
+from downloaders.transport import Body, Policy, TransientError, UnknownHostError, range_header
 from schemas.errors import DownloadError, UsageError
 
 _PLACE = re.compile(r"s3://([^/]+)/(.+)")
@@ -106,4 +107,6 @@ def _refuse(url: str, cause: Exception) -> NoReturn:
         passing = status >= _FIRST_TRANSIENT or status == _THROTTLED
     else:
         text, passing = f"{url}: {cause}", True
+        if isinstance(getattr(cause, "kwargs", {}).get("error"), NameResolutionError):
+            raise UnknownHostError(text) from cause
     raise (TransientError if passing else DownloadError)(text) from cause

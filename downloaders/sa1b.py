@@ -29,7 +29,7 @@ SA_1B = LinkListDownloader(
         ),
         to_do="Accept the licence at https://ai.meta.com/datasets/segment-anything-downloads/ and "
         "save the list of links (file_name, cdn_link). The links expire after some days. The list "
-        "may be cut to the archives that you want, about 11 GB each; then --links FILE.",
+        "may be cut to the archives that you want, about 11 GB each. Then add --links FILE.",
         must_accept=True,
         needs_links=True,
     ),

@@ -91,7 +91,7 @@ SAV = SavDownloader(
             ),
             to_do=f"Accept the licence at {_DOWNLOADS} and save the list of links (file_name, "
             "cdn_link). The links expire after some days. The list may be cut to the tars that "
-            "you want; keep the rows of the .chk files. Then --links FILE.",
+            "you want; keep the rows of the .chk files. Then add --links FILE.",
             must_accept=True,
             needs_links=True,
         ),

@@ -17,6 +17,8 @@ class Policy:
 
     retries: int = 6
     """Attempts after the first, per mirror, without ``progress_bytes`` of progress between."""
+    name_retries: int = 1
+    """As ``retries``, when the host's name is not known and the host has never answered."""
     progress_bytes: int = 1 << 20
     """An attempt that gets this much further earns a fresh set of retries."""
     first_wait: float = 1.0
@@ -46,6 +48,10 @@ class TransientError(DownloadError):
 
     retry_after: float | None = None
     """Seconds that the server asks to wait."""
+
+
+class UnknownHostError(TransientError):
+    """The host's name could not be resolved: there is no such host, or no network."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

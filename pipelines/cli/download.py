@@ -135,7 +135,7 @@ def download(
         verify_existing=verify_existing,
         licence_accepted=accept_licence,
     )
-    with ResumingFetcher(connections=connections) as fetcher:
+    with ResumingFetcher(connections=connections, warn=view.show_warning) as fetcher:
         job = DownloadJob(
             find_dataset(dataset),
             raw_folder(root, raw),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 import threading
 from collections.abc import Iterator, Sequence
 from typing import Literal
@@ -96,12 +97,12 @@ def show_report(report: DownloadReport) -> None:
         reasons.setdefault(outcome.detail, []).append(outcome.name)
     for reason, names in reasons.items():
         more = f" and {len(names) - 1} more" if len(names) > 1 else ""
-        _errors().print(f"failed   {names[0]}{more}: {reason}")
+        _error_line(f"failed   {names[0]}{more}: {reason}")
 
 
 def show_warning(line: str) -> None:
-    """Print one line on standard error."""
-    _errors().print(f"warning: {line}")
+    """Print one line on standard error; while bars are shown, above them."""
+    _error_line(f"warning: {line}")
 
 
 def plan_bytes(plan: DownloadPlan) -> str:
@@ -125,7 +126,9 @@ def open_progress(*, published_sizes: bool) -> Iterator[FileProgress]:
     if not console.is_terminal:
         yield _Lines(console, published_sizes)
         return
-    with Progress(*_columns(console), console=console) as progress:
+    # Lines for a terminal go above the bars; those for a file must stay in the file.
+    redirect = sys.stderr.isatty()
+    with Progress(*_columns(console), console=console, redirect_stderr=redirect) as progress:
         yield _Bars(progress, published_sizes)
 
 
@@ -180,8 +183,9 @@ def _columns(console: Console) -> list[ProgressColumn]:
     return columns
 
 
-def _errors() -> Console:
-    return Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+def _error_line(line: str) -> None:
+    # In one piece: threads write. Not by a console, which would bypass the bars' redirection.
+    sys.stderr.write(line + "\n")
 
 
 def _console() -> Console:

@@ -152,8 +152,7 @@ class DownloadJob:
             raise UsageError(
                 f"{plan.entry.title} has no open links, and {len(unlinked)} files are missing, "
                 f"first {unlinked[0].name}",
-                fix=f"{plan.entry.to_do} Then add "
-                + ("--links FILE." if plan.entry.needs_links else "--from FOLDER."),
+                fix=plan.entry.to_do,
             )
         now = datetime.now(UTC)
         dead = [file for file in missing if is_dead(file, now)]

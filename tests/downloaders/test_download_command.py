@@ -1,6 +1,10 @@
 from __future__ import annotations
 
+import contextlib
+import os
+import pty
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -121,6 +125,29 @@ def test_without_a_terminal_progress_is_plain_lines(mirror: FaultServer, tmp_pat
     )
     assert b"\x1b" not in run.stdout
     assert b"\r" not in run.stdout
+
+
+def test_on_a_terminal_a_wait_is_a_line_of_its_own_above_the_bars(
+    mirror: FaultServer, tmp_path: Path
+) -> None:
+    mirror.faults["/annotations_trainval2017.zip"] = [status(503)]
+    ours, theirs = pty.openpty()
+    environment = {**os.environ, "COLUMNS": "60", "TERM": "xterm"}
+    with subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, *arguments(mirror, tmp_path)],
+        stdout=theirs, stderr=theirs, stdin=theirs, env=environment,
+    ) as process:  # fmt: skip
+        os.close(theirs)
+        shown = b""
+        with contextlib.suppress(OSError):  # how a pseudo-terminal says that the other end is gone
+            while chunk := os.read(ours, 4096):
+                shown += chunk
+    os.close(ours)
+
+    assert process.returncode == 0, shown
+    text = " ".join(re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown.decode()).split())
+    assert "annotations_trainval2017.zip waits 1 s for attempt 2 of 7" in text
+    assert "HTTP 503" in text
 
 
 @pytest.mark.parametrize("name", ["SIGKILL", "SIGINT"])

@@ -31,7 +31,7 @@ def remote(name: str) -> RemoteFile:
 
 
 SOURCE = LinkListDownloader(
-    entry=replace(COCO.entry, needs_links=True, to_do="Ask the publisher."),
+    entry=replace(COCO.entry, needs_links=True, to_do="Ask, then add --links FILE."),
     files=tuple(map(remote, BODIES)),
 )
 
@@ -132,7 +132,7 @@ def test_a_list_of_dead_links_is_one_line_and_no_request(
 def test_without_a_list_the_command_says_what_to_do(
     tmp_path: Path, fetcher: ResumingFetcher
 ) -> None:
-    with pytest.raises(UsageError, match=r"3 files are missing.*Ask the publisher.*--links FILE"):
+    with pytest.raises(UsageError, match=r"3 files are missing.*Ask, then add --links FILE"):
         bring(tmp_path, None, fetcher)
 
 

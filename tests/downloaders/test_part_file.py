@@ -31,11 +31,21 @@ def test_two_processes_cannot_write_one_part(
 ) -> None:
     request = request_for(server.put("a.zip", body))
 
-    with (
-        PartFile(request.folder / "a.zip", None),
-        pytest.raises(DownloadError, match="another process"),
-    ):
-        fetcher.fetch(request)
+    with PartFile(request.folder / "a.zip", None) as late:
+        with PartFile(request.folder / "a.zip", None) as part:
+            part.append(body[:1000])
+            with pytest.raises(DownloadError, match="another process"):
+                fetcher.fetch(request)
+        # It looked when there was no part; now there is one, with bytes that it has not seen.
+        with pytest.raises(DownloadError, match="another process"):
+            late.append(body[:1000])
+
+    assert (request.folder / "a.zip.part").read_bytes() == body[:1000]
+
+
+def test_waiting_for_a_server_leaves_nothing_on_disk(tmp_path: Path) -> None:
+    with PartFile(tmp_path / "raw/a.zip", None):
+        assert list(tmp_path.iterdir()) == []
 
 
 def test_a_full_disk_ends_the_fetch_and_keeps_the_part(
