@@ -14,7 +14,7 @@ from schemas.errors import IdentityError
 from schemas.ids import canonical_json, digest_bytes, nearest_name
 from schemas.prompts import PromptKind
 
-RowKind = Literal["sample", "phrase", "object_frame"]
+RowKind = Literal["sample", "phrase", "object_frame", "prompt"]
 
 
 class PreprocessSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -181,6 +181,18 @@ FEATURES: dict[str, FeatureKind] = {
         for group in MEMORY_GROUPS.values()
         for leaf, kind in _MEMORY.items()
     },
+    "prompts.points": FeatureKind(
+        rows="prompt", codec="float32", about="the object's sampled pixel, column and row"
+    ),
+    "prompts.boxes": FeatureKind(
+        rows="prompt", codec="float32", about="the object's first and last pixel, column and row"
+    ),
+    "prompts.mask_logits": FeatureKind(
+        rows="prompt", about="low-resolution mask logits for the prompt"
+    ),
+    "prompts.iou": FeatureKind(
+        rows="prompt", codec="float32", about="IoU that the decoder expects of its mask"
+    ),
 }
 """All features, or families of them: ``NN`` stands for two digits.
 

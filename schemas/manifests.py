@@ -10,6 +10,7 @@ from typing import Literal
 import msgspec
 
 from schemas.features import FeatureSpec, TeacherSpec
+from schemas.prompts import still_prompts
 from schemas.samples import MediaKind
 
 
@@ -76,6 +77,11 @@ class SplitRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     report when there are images, and the list of ids when it is a part of a split."""
     subset: str | None = None
     """Rule and identity of a part of a published split: ``1% blake3:…``, the digest of ids.txt."""
+
+    @property
+    def prompts(self) -> int:
+        """Rows of the ``prompts.*`` arrays; 0 where there are no stills with objects."""
+        return still_prompts(self.counts) if self.media == "image" else 0
 
 
 class ArrayRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

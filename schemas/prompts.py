@@ -6,6 +6,7 @@ that leads to their centres. So a box names its outermost pixels, unlike boxes e
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -19,6 +20,18 @@ from schemas.masks import Mask, MaskRLE
 from schemas.run_lengths import run_lengths
 
 PromptKind = Literal["mask", "box", "point"]
+
+STILL_PROMPTS: tuple[PromptKind, ...] = ("point", "box")
+"""What is asked about each object of a still image, in the order of the rows."""
+
+
+def still_prompts(counts: Mapping[str, int]) -> int:
+    """Return the rows of a ``prompts.*`` array over stills with these counts of a normalization.
+
+    Each object but a crowd is asked about in each way.
+    """
+    return len(STILL_PROMPTS) * (counts.get("annotations", 0) - counts.get("crowd", 0))
+
 
 INSIDE, CORNER_FIRST, CORNER_LAST = 1, 2, 3
 """SAM's labels: a point of the object, and the two corners of its box."""

@@ -7,6 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from schemas.features import RowKind
 from schemas.masks import MaskRLE
 
 _string_list = pa.list_(pa.string())
@@ -103,6 +104,9 @@ FEATURE_ROWS = pa.schema(
     ]
 )
 
+# The same, of an array of prompts: how the teacher was asked about the object, by point or box.
+PROMPT_ROWS = FEATURE_ROWS.append(pa.field("prompt", pa.string()))
+
 SHARD_FILES = pa.schema(
     [
         pa.field("shard", pa.int32(), nullable=False),
@@ -135,6 +139,11 @@ FEATURE_INDEX = pa.schema(
         pa.field("offset", pa.int64()),
     ]
 )
+
+
+def feature_rows(kind: RowKind) -> pa.Schema:
+    """Return the columns of the row tables of arrays whose rows are of that kind."""
+    return PROMPT_ROWS if kind == "prompt" else FEATURE_ROWS
 
 
 def mask_cell(mask: MaskRLE | None) -> dict[str, Any] | None:

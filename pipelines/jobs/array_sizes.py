@@ -15,7 +15,7 @@ from pipelines.store.tables import encode_table
 from schemas.features import FeatureSpec, PreprocessSpec, TeacherSpec, TokenizeSpec
 from schemas.ids import canonical_json
 from schemas.manifests import ArrayRecord, CommitRecord, FileRecord
-from schemas.tables import FEATURE_ROWS
+from schemas.tables import feature_rows
 
 _DIGEST = "0" * 64
 _TEACHER = TeacherSpec(
@@ -76,14 +76,15 @@ def _record(size: SplitSize, feature: FeatureSpec, rows: Rows) -> ArrayRecord:
 
 def _table_bytes(size: SplitSize, record: ArrayRecord, rows: Rows) -> int:
     """Return the bytes of all row tables, from an empty one and from the first shard's."""
-    empty = len(encode_table([], FEATURE_ROWS))
+    columns = feature_rows(record.feature.rows)
+    empty = len(encode_table([], columns))
     named = _first_rows(size, record, rows)
     numbers = np.random.default_rng(0).standard_normal((len(named), 2)).astype(np.float32).tolist()
     filled = [
-        {**dict.fromkeys(FEATURE_ROWS.names), **row, "minimum": low, "maximum": high}
+        {**dict.fromkeys(columns.names), **row, "minimum": low, "maximum": high}
         for row, (low, high) in zip(named, numbers, strict=True)
     ]
-    each = (len(encode_table(filled, FEATURE_ROWS)) - empty) / len(filled)
+    each = (len(encode_table(filled, columns)) - empty) / len(filled)
     return round(len(rows.named) * empty + sum(rows.named) * each)
 
 

@@ -9,7 +9,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
+from pipelines.jobs.encode_prompts import coordinates, prompts_of
 from pipelines.media.images import decode_image
 from pipelines.media.preprocess import resize_to_square
 from pipelines.store.arrays import FeatureArray
@@ -17,11 +19,12 @@ from pipelines.store.findings import Finding
 from pipelines.store.objects import ObjectStore
 from pipelines.store.published import PublishedManifest, array_record, read_part
 from pipelines.store.splits import Split, StoredClip
-from pipelines.teachers.base import Float32, Teacher, TeacherOptions
+from pipelines.teachers.base import PROMPTED, Float32, Teacher, TeacherOptions
 from schemas.errors import UsageError
 from schemas.features import TeacherSpec, differing_fields
 from schemas.ids import digest_bytes
 from schemas.manifests import ManifestFeature
+from schemas.prompts import STILL_PROMPTS
 from schemas.videos import object_frames
 
 Loader = Callable[[TeacherOptions], Teacher]
@@ -169,15 +172,31 @@ def _compare_rows(
     for shard, row in rows:
         if array.feature.rows == "phrase":
             phrase = split.phrases[shard * array.record.rows_per_shard + row]
-            features = teacher.encode_text([phrase])
+            live = teacher.encode_text([phrase])[array.feature.name][0]
+        elif array.feature.rows == "prompt":
+            live = _live_prompt(split, array.feature.name, teacher, shard, row)
         else:
-            sample = split.samples(shard)[row]
-            image = decode_image(split.read_image(shard, sample), sample.key)
-            size = teacher.spec.preprocess.image_size
-            square = resize_to_square(image, size)
-            features = teacher.encode_images(square[None], (array.feature.name,))
-        live = np.asarray(features[array.feature.name][0], dtype=np.float32)
-        yield _compare(array, shard, row, live)
+            square = _square(split, teacher, shard, row)
+            live = teacher.encode_images(square[None], (array.feature.name,))[array.feature.name][0]
+        yield _compare(array, shard, row, np.asarray(live, dtype=np.float32))
+
+
+def _square(split: Split, teacher: Teacher, shard: int, row: int) -> torch.Tensor:
+    sample = split.samples(shard)[row]
+    image = decode_image(split.read_image(shard, sample), sample.key)
+    return resize_to_square(image, teacher.spec.preprocess.image_size)
+
+
+def _live_prompt(split: Split, name: str, teacher: Teacher, shard: int, row: int) -> Float32:
+    """Return a feature of one prompt, in the way in which ``PromptEncoder`` finds it."""
+    place, way = divmod(row, len(STILL_PROMPTS))
+    item = split.objects(shard)[place]
+    prompts = prompts_of(item)
+    if name not in PROMPTED:
+        return np.asarray(coordinates(prompts)[name][way], dtype=np.float32)
+    square = _square(split, teacher, shard, item.row)
+    live = teacher.encode_prompts(square[None], [[prompts[way]]], (name,))[name][0]
+    return np.asarray(live.float().cpu(), dtype=np.float32)
 
 
 def _compare_clip(

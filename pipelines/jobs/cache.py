@@ -11,6 +11,7 @@ from downloaders.registry import DATASETS, find_dataset
 from pipelines.engine.executor import Slice
 from pipelines.engine.work import WorkUnit
 from pipelines.jobs.encode_images import ImageEncoder
+from pipelines.jobs.encode_prompts import PromptEncoder, prompts_per_shard
 from pipelines.jobs.encode_text import PHRASES_PER_SHARD, TextEncoder
 from pipelines.jobs.feature_stage import Encoder, FeatureStage
 from pipelines.jobs.finish_split import Budget
@@ -217,6 +218,8 @@ def _possible(
         lacking["phrase"] = "no text features: the split has no phrases"
     if not split.record.object_frames_per_shard:
         lacking["object_frame"] = "no memory features: the split has no tracked objects"
+    if not split.record.prompts:
+        lacking["prompt"] = "no prompt features: the split has no stills with objects"
     kinds = [get_feature(name).rows for name, _ in wanted]
     notes = dict.fromkeys(lacking[kind] for kind in kinds if kind in lacking)
     possible = [item for item, kind in zip(wanted, kinds, strict=True) if kind not in lacking]
@@ -228,6 +231,8 @@ def _array_record(split: Split, teacher: Teacher, feature: FeatureSpec) -> Array
     shards, capacity = record.shards, record.rows_per_shard
     if feature.rows == "object_frame":
         capacity = record.object_frames_per_shard
+    elif feature.rows == "prompt":
+        capacity = prompts_per_shard(split)
     elif feature.rows == "phrase":
         capacity = min(PHRASES_PER_SHARD, record.phrases)
         shards = -(-record.phrases // capacity)
@@ -254,8 +259,10 @@ def _stages(
     pictures: tuple[str, Encoder] = ("image", images)
     if "object_frame" in kinds:
         pictures = ("memory", MemoryEncoder(images=images))
+    elif "prompt" in kinds:
+        pictures = ("prompts", PromptEncoder(images=images))
     choices: list[tuple[str, Encoder, set[RowKind]]] = [
-        (*pictures, {"sample", "object_frame"}),
+        (*pictures, {"sample", "object_frame", "prompt"}),
         ("text", TextEncoder(), {"phrase"}),
     ]
     return [
@@ -286,6 +293,7 @@ def _planned(split: Split, array: FeatureArray, planned: PlannedStage) -> Planne
         "sample": split.record.rows,
         "phrase": split.record.phrases,
         "object_frame": split.record.counts.get("object_frames", 0),
+        "prompt": split.record.prompts,
     }[feature.rows]
     left = {unit.shard for unit in planned.units} - set(committed_shards(array.store, array.folder))
     rows_left = min(rows, len(left) * record.rows_per_shard)

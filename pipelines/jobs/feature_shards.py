@@ -22,9 +22,7 @@ from pipelines.store.tables import encode_table, read_table, table_record
 from schemas.codec import Extent
 from schemas.errors import DataError, IntegrityError
 from schemas.manifests import CommitRecord, FileRecord
-from schemas.tables import FEATURE_ROWS
-
-_NO_NAME: dict[str, Any] = dict.fromkeys(FEATURE_ROWS.names)
+from schemas.tables import feature_rows
 
 LEFT_OUT = "left-out: another attempt published this shard without the row"
 
@@ -48,6 +46,7 @@ class FeatureShard:
         names: Sequence[Mapping[str, Any]],
     ) -> None:
         self.array, self.rows = array, len(names)
+        self._columns = feature_rows(array.feature.rows)
         self._shard, self._target, self._names = shard, target, names
         self._ranges: dict[int, Extent] = {}
         self._reasons: dict[int, str] = {}
@@ -140,10 +139,10 @@ class FeatureShard:
         """Store the row table; return its record and the quarantined rows by reason."""
         store, key = self.array.store, layout.rows_key(self.array.folder, self._shard)
         rows = [self._row(row, ranges.get(row)) for row in range(self.rows)]
-        body = encode_table(rows, FEATURE_ROWS)
+        body = encode_table(rows, self._columns)
         while not store.put_if_absent(key, body):
             try:
-                found = read_table(store, key, FEATURE_ROWS).to_pylist()
+                found = read_table(store, key, self._columns).to_pylist()
                 if _facts(found) != _facts(rows):
                     raise IntegrityError(f"{key} describes other rows than the data file holds")
                 return hash_file(store, key), _by_kind(found)
@@ -153,7 +152,7 @@ class FeatureShard:
 
     def _row(self, row: int, found: Extent | None) -> dict[str, Any]:
         return {
-            **_NO_NAME,
+            **dict.fromkeys(self._columns.names),
             **self._names[row],
             "row": self._shard * self.array.record.rows_per_shard + row,
             "quarantine": None if found else self._reasons.get(row, LEFT_OUT),

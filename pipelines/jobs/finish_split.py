@@ -22,6 +22,7 @@ from schemas.errors import BudgetError, ConflictError, UsageError
 from schemas.features import RowKind
 from schemas.ids import canonical_json, digest_bytes, parse_json
 from schemas.manifests import CommitRecord, FileRecord, SplitRecord
+from schemas.prompts import still_prompts
 from schemas.tables import SAMPLES
 
 _EXAMPLES = 3
@@ -107,7 +108,11 @@ def _reopen(store: ObjectStore, stage: NormalizeStage, commits: list[CommitRecor
             adopt_features(store, earlier)
             return
         object_frames = _object_frames_per_shard(commits)
-        capacities: dict[RowKind, int] = {"sample": stage.capacity, "object_frame": object_frames}
+        capacities: dict[RowKind, int] = {
+            "sample": stage.capacity,
+            "object_frame": object_frames,
+            "prompt": max(still_prompts(commit.counts) for commit in commits),
+        }
         require_growable(store, dataset, split, capacities)
     reopen_split(store, dataset, split)
 

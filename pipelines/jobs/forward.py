@@ -3,15 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Generic, TypeVar
+from contextlib import AbstractContextManager
+from typing import Generic, Protocol, TypeVar
 
 import torch
 
-from pipelines.jobs.unit_writer import UnitWriter
 from pipelines.teachers.base import DeviceFeatures, Features
 from schemas.features import RowKind
 
 Item = TypeVar("Item")
+
+
+class Output(Protocol):
+    """Takes what a forward pass gives, by numbers of the rows that its items stand for."""
+
+    def forward(self) -> AbstractContextManager[None]:
+        """Count the block as a forward pass."""
+
+    def put(self, rows: Sequence[int], features: Features | DeviceFeatures) -> None:
+        """Write the features of these rows."""
+
+    def quarantine(self, kind: RowKind, rows: Sequence[int], reason: str) -> None:
+        """Record rows that failed."""
+
 
 _OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "defaultcpuallocator")
 
@@ -35,7 +49,7 @@ class Forward(Generic[Item]):
         self,
         call: Callable[[Sequence[Item]], Features | DeviceFeatures],
         kind: RowKind,
-        writer: UnitWriter,
+        writer: Output,
     ) -> None:
         self._call, self._kind, self._writer = call, kind, writer
         self._limit: int | None = None

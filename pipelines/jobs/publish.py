@@ -245,6 +245,7 @@ def _wanted_features(split: Split, selection: Selection) -> list[str]:
         "sample": split.record.rows,
         "phrase": split.record.phrases,
         "object_frame": split.record.object_frames_per_shard,
+        "prompt": split.record.prompts,
     }
     kinds = {name: get_feature(name.partition("@")[0]).rows for name in selection.features}
     return sorted(name for name, kind in kinds.items() if rows[kind])

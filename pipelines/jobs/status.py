@@ -156,6 +156,7 @@ def _rows(record: ArrayRecord, split: SplitRecord | None) -> int:
         "sample": split.rows,
         "phrase": split.phrases,
         "object_frame": split.counts.get("object_frames", 0),
+        "prompt": split.prompts,
     }[record.feature.rows]
 
 

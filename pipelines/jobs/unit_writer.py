@@ -240,4 +240,5 @@ def _inputs(split: Split, kind: RowKind, shard: int) -> tuple[FileRecord, ...]:
         return split.record.files
     files = read_commit(split.store, split_folder(dataset, name), shard).files
     annotations = annotations_key(dataset, name, shard)
-    return tuple(file for file in files if kind == "object_frame" or file.key != annotations)
+    of_objects = kind in ("object_frame", "prompt")
+    return tuple(file for file in files if of_objects or file.key != annotations)

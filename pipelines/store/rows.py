@@ -6,6 +6,7 @@ from typing import Any
 
 from pipelines.store.splits import Split
 from schemas.manifests import ArrayRecord
+from schemas.prompts import STILL_PROMPTS
 from schemas.videos import object_frames
 
 
@@ -22,9 +23,19 @@ def _names(split: Split, record: ArrayRecord, shard: int) -> list[dict[str, Any]
         return [{"phrase": phrase} for phrase in phrases]
     if record.feature.rows == "object_frame":
         return _object_frames(split, shard)
+    if record.feature.rows == "prompt":
+        return _prompts(split, shard)
     return [
         {"key": sample.key, "clip": sample.clip, "frame": sample.frame}
         for sample in split.samples(shard)
+    ]
+
+
+def _prompts(split: Split, shard: int) -> list[dict[str, Any]]:
+    return [
+        {"key": item.key, "object_id": item.object_id, "prompt": kind}
+        for item in split.objects(shard)
+        for kind in STILL_PROMPTS
     ]
 
 

@@ -44,6 +44,18 @@ class StoredClip:
     prompts: tuple[Prompt, ...]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredObject:
+    """One object on a still."""
+
+    row: int
+    """Of its sample."""
+    key: str
+    object_id: int
+    mask: MaskRLE | None
+    """None when the data set gives only a box."""
+
+
 class Split:
     """A complete normalized split."""
 
@@ -134,6 +146,21 @@ class Split:
         return [
             StoredClip(clip=clip, frames=tuple(rows), prompts=tuple(prompts.get(clip, ())))
             for clip, rows in frames.items()
+        ]
+
+    def objects(self, shard: int) -> list[StoredObject]:
+        """Objects of the stills of a shard, in the order of the samples, without crowds."""
+        names = ["row", "key", "object_id", "mask", "is_crowd"]
+        rows = self.annotations_table(shard).select(names).to_pylist()
+        return [
+            StoredObject(
+                row=row["row"],
+                key=row["key"],
+                object_id=row["object_id"],
+                mask=mask_from_cell(row["mask"]),
+            )
+            for row in rows
+            if not row["is_crowd"]
         ]
 
     @cached_property

@@ -18,7 +18,7 @@ from pipelines.store.tables import read_table
 from pipelines.store.zarr_view import open_zarr
 from schemas.errors import IntegrityError
 from schemas.ids import canonical_json, digest_bytes
-from schemas.tables import FEATURE_ROWS
+from schemas.tables import feature_rows
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +40,7 @@ class ArrayShardCheck:
 
     def run(self) -> Iterator[Finding]:
         """Yield all differences between the split, the table of rows and the data."""
-        table = read_table(self.array.store, self.key, FEATURE_ROWS)
+        table = read_table(self.array.store, self.key, feature_rows(self.array.feature.rows))
         rows: list[dict[str, Any]] = table.to_pylist()
         if len(rows) != self.rows:
             yield Finding(key=self.key, problem="rows", expected=str(self.rows), got=str(len(rows)))

@@ -17,6 +17,7 @@ import torch
 from schemas.codec import get_codec
 from schemas.features import FEATURES, FeatureSpec, TeacherSpec, get_feature, group_of
 from schemas.ids import nearest_name
+from schemas.prompts import PointPrompt
 from schemas.videos import Prompt
 
 Float32 = npt.NDArray[np.float32]
@@ -30,6 +31,10 @@ MEMORY = tuple(
     name for name, kind in FEATURES.items() if group_of(name) == "memory" and not kind.on_request
 )
 """What tracking is usually done for."""
+
+
+PROMPTED = ("prompts.mask_logits", "prompts.iou")
+"""What a teacher makes of a prompt on a still."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,6 +111,28 @@ class Teacher(Protocol):
         """Return what ``encode_images`` does, without waiting for the device or copying from it.
 
         The batch may be on the device already. Nothing else writes to the tensors later.
+        """
+
+    def encode_prompts(
+        self,
+        batch_BCHW: torch.Tensor,
+        prompts: Sequence[Sequence[PointPrompt]],
+        wanted: Collection[str] = PROMPTED,
+    ) -> DeviceFeatures:
+        """Return one mask for each prompt on each image, in one pass of the trunk.
+
+        Parameters
+        ----------
+        prompts
+            Those of each image, in pixels of the image before it was resized.
+        wanted
+            Names of ``image.*`` features, one row for each image; of ``prompts.mask_logits`` and
+            ``prompts.iou``, one row for each prompt, those of the first image first.
+
+        Raises
+        ------
+        DataError
+            As for ``encode_images``.
         """
 
     def encode_text(self, phrases: Sequence[str]) -> Features:

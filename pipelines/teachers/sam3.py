@@ -20,6 +20,7 @@ from transformers.utils import logging as transformers_logging
 from pipelines.media.preprocess import normalize
 from pipelines.teachers.base import (
     MEMORY,
+    PROMPTED,
     TRUNK,
     DeviceFeatures,
     Features,
@@ -31,11 +32,13 @@ from pipelines.teachers.digests import CONFIG_FILE, digest_config, digest_weight
 from pipelines.teachers.hub import local_folder
 from pipelines.teachers.image_maps import ImageMaps, map_shapes
 from pipelines.teachers.observed_tracker import ObservedTracker
+from pipelines.teachers.prompt_decoder import PromptDecoder
 from pipelines.teachers.tokenize import tokenize, tokenize_spec
 from pipelines.teachers.tracking import ClipTracker, to_numpy
 from schemas.errors import DataError, UsageError
 from schemas.features import MEMORY_GROUPS, FeatureSpec, PreprocessSpec, TeacherSpec
 from schemas.ids import parse_json
+from schemas.prompts import PointPrompt
 from schemas.videos import Prompt
 
 
@@ -49,6 +52,7 @@ class Sam3Teacher:
         self._image_batch = options.image_batch
         self._shapes = feature_shapes(model.config, spec.tokenize.context)
         self._maps = ImageMaps(model)
+        self._prompts = PromptDecoder(model)
         ObservedTracker.observe(model.tracker_model)
 
     @classmethod
@@ -100,6 +104,20 @@ class Sam3Teacher:
         """See ``Teacher.encode_on_device``."""
         with self._computing():
             return self._maps.compute(self._pixels(batch_BCHW), wanted)
+
+    def encode_prompts(
+        self,
+        batch_BCHW: torch.Tensor,
+        prompts: Sequence[Sequence[PointPrompt]],
+        wanted: Collection[str] = PROMPTED,
+    ) -> DeviceFeatures:
+        """See ``Teacher.encode_prompts``."""
+        maps = [name for name in wanted if name not in PROMPTED]
+        with self._computing():
+            tokens_BTC, blocks = self._maps.trunk(self._pixels(batch_BCHW), maps)
+            decoded = self._prompts.decode(tokens_BTC, prompts)
+            found = blocks | self._maps.of_trunk(tokens_BTC, maps) | decoded
+        return {name: found[name] for name in wanted}
 
     def encode_text(self, phrases: Sequence[str]) -> Features:
         """See ``Teacher.encode_text``."""
@@ -264,6 +282,10 @@ def feature_shapes(config: Sam3VideoConfig, context: int) -> dict[str, tuple[int
             for group in MEMORY_GROUPS.values()
             for leaf, shape in memory.items()
         },
+        "prompts.points": (2,),
+        "prompts.boxes": (4,),
+        "prompts.mask_logits": memory["mask_logits"],
+        "prompts.iou": (),
     }
 
 

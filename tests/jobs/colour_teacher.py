@@ -13,6 +13,7 @@ import torch.nn.functional as F
 
 from pipelines.teachers.base import (
     MEMORY,
+    PROMPTED,
     TRUNK,
     DeviceFeatures,
     Features,
@@ -23,6 +24,7 @@ from pipelines.teachers.base import (
 )
 from schemas.features import FeatureSpec, PreprocessSpec, TeacherSpec, TokenizeSpec
 from schemas.ids import digest_bytes
+from schemas.prompts import PointPrompt
 from schemas.videos import Prompt
 
 GRID, CHANNELS, TOKENS, WIDTH = 36, 24, 12, 32
@@ -80,6 +82,14 @@ class ColourTeacher:
         maps = torch.cat([pixels, pixels**2, across, down, grey], dim=1)
         pooled = F.avg_pool2d(maps, SIZE // GRID).numpy()
         return {"image.trunk": np.einsum("cm,bmhw->bchw", self._mix, pooled)}
+
+    def encode_prompts(
+        self,
+        batch_BCHW: torch.Tensor,
+        prompts: Sequence[Sequence[PointPrompt]],
+        wanted: Collection[str] = PROMPTED,
+    ) -> DeviceFeatures:
+        raise NotImplementedError
 
     def encode_text(self, phrases: Sequence[str]) -> Features:
         tokens = np.zeros((len(phrases), TOKENS, WIDTH), dtype=np.float32)

@@ -10,8 +10,17 @@ from pathlib import Path
 
 import torch
 
-from pipelines.teachers.base import MEMORY, TRUNK, DeviceFeatures, Features, Teacher, TrackedFrame
+from pipelines.teachers.base import (
+    MEMORY,
+    PROMPTED,
+    TRUNK,
+    DeviceFeatures,
+    Features,
+    Teacher,
+    TrackedFrame,
+)
 from schemas.features import FeatureSpec, TeacherSpec
+from schemas.prompts import PointPrompt
 from schemas.videos import Prompt
 from tests.jobs.normalized_split import load_tiny
 
@@ -51,6 +60,15 @@ class MisbehavingTeacher:
         if self._nan_in is not None and first <= self._nan_in < self._images:
             features["image.trunk"][self._nan_in - first, 3, 2, 1] = torch.nan
         return features
+
+    def encode_prompts(
+        self,
+        batch_BCHW: torch.Tensor,
+        prompts: Sequence[Sequence[PointPrompt]],
+        wanted: Collection[str] = PROMPTED,
+    ) -> DeviceFeatures:
+        self._fault(batch_BCHW)
+        return self._teacher.encode_prompts(batch_BCHW, prompts, wanted)
 
     def encode_text(self, phrases: Sequence[str]) -> Features:
         if any(phrase == "thing 2" for phrase in phrases):
