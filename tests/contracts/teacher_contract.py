@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 import torch
 
-from pipelines.teachers.base import MEMORY, Teacher, TrackedFrame
+from pipelines.teachers.base import MEMORY, PROMPTED, Teacher, TrackedFrame
 from schemas.errors import DataError, UnknownNameError
 from schemas.features import FEATURES, MEMORY_GROUPS
 from schemas.masks import encode_mask
+from schemas.prompts import box_corners, sampled_point
 from schemas.videos import Prompt, object_frames
 
 FRAMES = 6
@@ -123,6 +124,25 @@ class TeacherContract(ABC):
             teacher.encode_images(torch.zeros((1, 3, size, size - 1), dtype=torch.uint8))
         with pytest.raises(DataError, match="uint8"):
             teacher.encode_images(torch.zeros((1, 3, size, size)))
+
+    def test_prompts_give_a_mask_each_in_the_order_of_the_images(
+        self, teacher: Teacher, frames: list[torch.Tensor]
+    ) -> None:
+        left, right = box_prompt(1, 0).mask, box_prompt(2, 0, left=80).mask
+        point, box, other = sampled_point(left, "1"), box_corners(left), box_corners(right)
+        batch, wanted = torch.stack(frames[:2]), ("image.trunk", *PROMPTED)
+        found = teacher.encode_prompts(batch, [[point, box], [other]], wanted)
+        assert found.keys() == set(wanted)
+        for name, rows in (("image.trunk", 2), *((name, 3) for name in PROMPTED)):
+            assert found[name].shape == (rows, *teacher.feature(name).item_shape)
+            assert torch.isfinite(found[name]).all()
+        alone = [
+            teacher.encode_prompts(image[None], [[prompt]])["prompts.mask_logits"][0]
+            for image, prompt in ((batch[0], point), (batch[0], box), (batch[1], other))
+        ]
+        together = found["prompts.mask_logits"].float().cpu().numpy()
+        np.testing.assert_allclose(together, torch.stack(alone).float().cpu().numpy(), atol=2e-4)
+        assert np.abs(together[0] - together[1]).max() > 1e-2
 
     def test_text_marks_real_tokens_and_zeroes_the_others(self, teacher: Teacher) -> None:
         features = teacher.encode_text(PHRASES)
