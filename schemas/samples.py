@@ -12,6 +12,8 @@ from schemas.masks import MaskRLE
 
 MediaKind = Literal["image", "video", "text"]
 """``text``: a split of phrases, without images."""
+VIDEO = "mp4"
+"""Extension of samples that are frames of a kept video; the key ends with the frame's number."""
 
 
 class Annotation(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -58,7 +60,10 @@ class Sample:
     width: int
     height: int
     encoded: bytes = b""
-    """The encoded image, byte for byte as published; empty when quarantined."""
+    """The encoded image, byte for byte as published; empty when quarantined.
+
+    Of a kept video (``extension`` is ``VIDEO``) the whole of it, the same bytes for all its frames.
+    """
     verified: bool = False
     """The image is known to decode to this size, because it was encoded from such a picture."""
     extension: str = "jpg"
@@ -75,6 +80,12 @@ class Sample:
     """Why this sample must not be used, as ``reason: detail``; None when it is sound."""
     void: MaskRLE | None = field(default=None)
     """Pixels that the data set excludes from evaluation (DAVIS index 255)."""
+
+    @property
+    def member(self) -> str:
+        """Name in the shard's tar; the frames of a kept video have one."""
+        stem = self.clip if self.clip is not None and self.extension == VIDEO else self.key
+        return f"{stem}.{self.extension}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -117,6 +117,14 @@ def normalize(
             min=1, max=100, help="sa-v train: quality of the JPEGs of decoded frames; else 95."
         ),
     ] = None,
+    keep_video: Annotated[
+        bool,
+        typer.Option(
+            "--keep-video",
+            help="sa-v train: keep the videos instead of JPEGs of their frames, "
+            "without loss. For caching: in training each frame takes a pass of its video up to it.",
+        ),
+    ] = False,
     executor: Annotated[ExecutorName, typer.Option(help="Where shards are written.")] = "local",
     workers: Annotated[
         int, typer.Option(min=1, max=256, help="local: threads that decode; ray: processes.")
@@ -149,6 +157,7 @@ def normalize(
         limit=limit,
         every=every,
         quality=quality,
+        keep_video=keep_video,
     )
     source = raw_folder(root, raw) if origin is None else origin.expanduser()
     downloaded = origin is None

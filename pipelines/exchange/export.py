@@ -54,7 +54,8 @@ class Export:
     UnknownNameError
         There is no such format, split or feature.
     UsageError
-        Nothing would be exported; or a library that the format needs is not installed.
+        Nothing would be exported; a library that the format needs is not installed; or a split
+        keeps its videos.
     """
 
     def __init__(
@@ -73,6 +74,8 @@ class Export:
             found.name: found
             for found in (PublishedShards(store, manifest, item) for item in selected)
         }
+        for found in self._splits.values():
+            found.require_images()
         self.record = ExportRecord(
             format=kind,
             manifest=published.digest,

@@ -17,8 +17,9 @@ from pipelines.store.objects import ObjectStore
 from pipelines.store.published import array_record
 from pipelines.store.splits import Split, StoredSample
 from pipelines.stream.selection import SelectedSplit
-from schemas.errors import IntegrityError
+from schemas.errors import IntegrityError, UsageError
 from schemas.manifests import FileRecord, Manifest
+from schemas.samples import VIDEO
 from schemas.tables import ANNOTATIONS, FEATURE_ROWS, SAMPLES
 
 FACTS = (
@@ -123,6 +124,28 @@ class PublishedShards:
     def shards(self) -> list[int]:
         """Their numbers, ascending."""
         return sorted(self._tables)
+
+    def require_images(self) -> None:
+        """Refuse a split of kept videos, which no format holds by frame.
+
+        Raises
+        ------
+        UsageError
+            The first shard that has a sound sample says so: all others are made like it.
+        """
+        if self._split.record.media != "video":
+            return
+        for tables in self._tables.values():
+            samples = read_listed_table(self._store, tables.samples, ["extension", "quarantine"])
+            sound = samples.filter(samples["quarantine"].is_null())
+            if VIDEO in sound["extension"].unique().to_pylist():
+                raise UsageError(
+                    f"{self.name} keeps the videos of its clips, and no export format has frames "
+                    "of videos",
+                    fix="Export other splits (--split), or normalize it without --keep-video.",
+                )
+            if len(sound):
+                return
 
     def open(self, shard: int) -> ShardContent:
         """Read the tables of a shard.

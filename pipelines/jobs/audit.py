@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
 
 from pipelines.jobs.encode_prompts import coordinates, prompts_of
-from pipelines.media.images import decode_image
 from pipelines.media.preprocess import resize_to_square
+from pipelines.media.stored import StoredPictures, decode_stored
 from pipelines.store.arrays import FeatureArray
 from pipelines.store.findings import Finding
 from pipelines.store.objects import ObjectStore
@@ -183,7 +184,7 @@ def _compare_rows(
 
 def _square(split: Split, teacher: Teacher, shard: int, row: int) -> torch.Tensor:
     sample = split.samples(shard)[row]
-    image = decode_image(split.read_image(shard, sample), sample.key)
+    image = decode_stored(split.read_image(shard, sample), sample.key)
     return resize_to_square(image, teacher.spec.preprocess.image_size)
 
 
@@ -212,7 +213,10 @@ def _compare_clip(
         return
     shard, clip, places = found
     size = teacher.spec.preprocess.image_size
-    images = (decode_image(split.read_image(shard, frame), frame.key) for frame in clip.frames)
+    pictures = StoredPictures()
+    images = (
+        pictures.decode(frame, partial(split.read_image, shard, frame)) for frame in clip.frames
+    )
     frames = (resize_to_square(image, size) for image in images)
     compared = 0
     wanted = [array.feature.name for array in arrays]

@@ -5,14 +5,15 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import cycle, islice
 
 import torch
 
 from pipelines.jobs.plan import Speeds
 from pipelines.jobs.split_sizes import SplitSize
-from pipelines.media.images import decode_image
 from pipelines.media.preprocess import resize_to_square
+from pipelines.media.stored import StoredPictures
 from pipelines.store.objects import ObjectStore
 from pipelines.store.splits import Split, StoredClip
 from pipelines.teachers.base import Teacher
@@ -67,12 +68,12 @@ def _per_row(call: Callable[[], object], rows: int, seconds: float) -> float:
 
 
 def _images(splits: list[Split], teacher: Teacher, count: int) -> Iterator[torch.Tensor]:
-    size, made = teacher.spec.preprocess.image_size, 0
+    size, made, pictures = teacher.spec.preprocess.image_size, 0, StoredPictures()
     for split in splits:
         for shard in range(split.record.shards):
             for sample in split.samples(shard):
                 if sample.quarantine is None and made < count:
-                    image = decode_image(split.read_image(shard, sample), sample.key)
+                    image = pictures.decode(sample, partial(split.read_image, shard, sample))
                     yield resize_to_square(image, size)
                     made += 1
             if made == count:
@@ -108,7 +109,10 @@ def _per_object_frame(
 ) -> float:
     """Return the seconds of an object on a frame, beside those of the frame's trunk."""
     size = teacher.spec.preprocess.image_size
-    images = (decode_image(split.read_image(shard, frame), frame.key) for frame in clip.frames)
+    pictures = StoredPictures()
+    images = (
+        pictures.decode(frame, partial(split.read_image, shard, frame)) for frame in clip.frames
+    )
     frames = [resize_to_square(image, size) for image in images]
     begun, tracked, objects = time.perf_counter(), 0, 0
     for frame in teacher.track(frames, len(frames), clip.prompts):

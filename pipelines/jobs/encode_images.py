@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 import torch
@@ -12,8 +12,8 @@ from pipelines.engine.prefetch import prefetch
 from pipelines.jobs.forward import Forward
 from pipelines.jobs.overlap import BusyTime
 from pipelines.jobs.unit_writer import UnitWriter
-from pipelines.media.images import decode_image
 from pipelines.media.preprocess import resize_to_square
+from pipelines.media.stored import StoredPictures
 from pipelines.store.splits import Split, StoredSample
 from pipelines.teachers.base import DeviceFeatures, Teacher
 from schemas.errors import DataError
@@ -28,12 +28,13 @@ class ShardImages:
     size: int
     """Side of the square, in pixels."""
     busy: BusyTime
+    pictures: StoredPictures = field(default_factory=StoredPictures)
 
     def read(self, sample: StoredSample) -> torch.Tensor:
         """Return the image as uint8 ``[3, size, size]``; ``DataError`` when it is damaged."""
         with self.busy.measure("decode"):
-            encoded = self.split.read_image(self.shard, sample)
-            return resize_to_square(decode_image(encoded, sample.key), self.size)
+            read = partial(self.split.read_image, self.shard, sample)
+            return resize_to_square(self.pictures.decode(sample, read), self.size)
 
     def try_read(self, sample: StoredSample) -> torch.Tensor | str:
         """Return the image, or why there is none."""

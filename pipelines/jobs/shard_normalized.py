@@ -169,12 +169,12 @@ class NormalizeStage:
         rows = ShardRows(self.normalizer.media)
         key = layout.media_key(self.normalizer.dataset, self.normalizer.split, plan.shard)
         with self.store.stage(key) as staged:
-            tar = MediaTar(staged)
+            tar, last, begins = MediaTar(staged), "", 0
             for sample in self._checked_samples(plan):
-                offset = 0
-                if sample.quarantine is None:
-                    offset = tar.add(f"{sample.key}.{sample.extension}", sample.encoded)
-                rows.add(sample, offset)
+                # The frames of a kept video share one member.
+                if sample.quarantine is None and sample.member != last:
+                    last, begins = sample.member, tar.add(sample.member, sample.encoded)
+                rows.add(sample, begins if sample.quarantine is None else 0)
             media = tar.finish()
             publish_identical(self.store, staged, media)
         return rows, media

@@ -27,6 +27,7 @@ class ShardRows:
         self._areas: list[int | None] = []
         self.quarantined: Counter[str] = Counter()
         self._media = media
+        self._hashed = (b"", "")
         self._counts: Counter[str] = Counter()
         self._distinct: set[tuple[str | None, int]] = set()
         self._clip_frames: Counter[str] = Counter()
@@ -35,7 +36,7 @@ class ShardRows:
     def add(self, sample: Sample, offset: int) -> None:
         """Append one sample, quarantined or not, and its objects."""
         row = len(self.samples)
-        self.samples.append(_sample_row(sample, row, offset))
+        self.samples.append(_sample_row(sample, row, offset, self._digest(sample.encoded)))
         if sample.clip is not None:
             self._clip_frames[sample.clip] += 1
         if sample.quarantine is not None:
@@ -90,6 +91,12 @@ class ShardRows:
             names.append("empty_masks")
         return named | {name: self._counts[name] for name in names}
 
+    def _digest(self, encoded: bytes) -> str:
+        # The frames of a kept video are one object: it is hashed once.
+        if encoded is not self._hashed[0]:
+            self._hashed = (encoded, digest_bytes(encoded) if encoded else "")
+        return self._hashed[1]
+
     def _add_objects(self, sample: Sample, row: int) -> None:
         measured = list(zip(sample.annotations, _areas(sample.annotations), strict=True))
         if self._media == "image":
@@ -128,7 +135,7 @@ def _areas(annotations: Sequence[Annotation]) -> list[int | None]:
     return [None if item.mask is None else next(areas) for item in annotations]
 
 
-def _sample_row(sample: Sample, row: int, offset: int) -> Row:
+def _sample_row(sample: Sample, row: int, offset: int, digest: str) -> Row:
     return {
         "row": row,
         "key": sample.key,
@@ -139,7 +146,7 @@ def _sample_row(sample: Sample, row: int, offset: int) -> Row:
         "offset": offset,
         "size": len(sample.encoded),
         "extension": sample.extension,
-        "blake3": digest_bytes(sample.encoded) if sample.encoded else "",
+        "blake3": digest,
         "captions": list(sample.captions),
         "negatives": list(sample.negatives),
         "not_exhaustive": list(sample.not_exhaustive),

@@ -86,6 +86,8 @@ class LayoutOptions:
     """SA-V: every how many frames of the 24 per second are samples; 4 when not given."""
     quality: int | None = None
     """SA-V train: quality of the JPEGs that its frames become; 95 when not given."""
+    keep_video: bool = False
+    """SA-V train: keep the videos, rather than frames of them."""
 
     def allow(self, dataset: str, *names: str) -> None:
         """Refuse options that mean nothing for a data set."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import fnmatch
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import PurePosixPath
 
 import av
@@ -20,9 +20,9 @@ from pipelines.normalize.base import LayoutOptions
 from pipelines.normalize.checks import size_mismatch
 from pipelines.normalize.sav_json import AUTOMATIC_IDS, STEP, Masklets, check_every, read_masklets
 from pipelines.normalize.sources import SourceFiles
-from schemas.errors import ArchiveError, DataError, IncompleteError
+from schemas.errors import ArchiveError, DataError, IncompleteError, UsageError
 from schemas.ids import frame_key, sample_key
-from schemas.samples import Group, MediaKind, Sample, Source
+from schemas.samples import VIDEO, Group, MediaKind, Sample, Source
 
 _FIRST_IDS = {"_manual.json": 0, "_auto.json": AUTOMATIC_IDS}
 _KINDS = (".mp4", *_FIRST_IDS)
@@ -49,7 +49,7 @@ class VideoClip:
 
 @dataclass(frozen=True)
 class SavVideos:
-    """See ``Normalizer``. Frames are decoded, and stored as JPEG."""
+    """See ``Normalizer``. Frames are decoded, and stored as JPEG, unless the video is kept."""
 
     files: SourceFiles
     split: str
@@ -59,7 +59,13 @@ class SavVideos:
     licence: str = SAV.entry.licence
 
     def __post_init__(self) -> None:
-        self.options.allow(f"{self.dataset} {self.split}", "clips", "every", "quality")
+        self.options.allow(
+            f"{self.dataset} {self.split}", "clips", "every", "quality", "keep_video"
+        )
+        if self.options.keep_video and self.options.quality:
+            raise UsageError(
+                "--quality means nothing with --keep-video", expected="one of them at most"
+            )
         check_every(self._every)
 
     def __reduce__(self) -> tuple[type[SavVideos], tuple[object, ...]]:
@@ -68,6 +74,8 @@ class SavVideos:
     @property
     def version(self) -> str:
         """See ``Normalizer.version``. Other libraries might decode or encode to other bytes."""
+        if self.options.keep_video:
+            return self.options.version("sa-v-1")
         scale = ".".join(map(str, av.library_versions["libswscale"]))
         jpeg = features.version("libjpeg_turbo") or features.version("jpg")
         made = f"jpeg-{self._quality} libswscale-{scale} libjpeg-{jpeg}"
@@ -138,21 +146,24 @@ class SavVideos:
     ) -> Iterator[Sample]:
         if clip.video is None:
             raise DataError(f"{name}: missing: {name}.mp4")
-        with open_video(self.files.read(clip.video), name) as video:
+        encoded = self.files.read(clip.video)
+        with open_video(encoded, name) as video:
             frames, *_ = masklets[0].file.shape
             if video.frame_count != frames:
                 raise DataError(
                     f"{name}: frame-count: the video has {video.frame_count} frames, its masklets "
                     f"say {frames}"
                 )
-            yield from self._samples(name, clip, video, masklets)
+            row = partial(self._row, name, clip)
+            kept = encoded if self.options.keep_video else None
+            yield from self._samples(row, video, masklets, kept)
 
     def _samples(
         self,
-        name: str,
-        clip: VideoClip,
+        row: Callable[[int], Sample],
         video: Video,
         masklets: Sequence[Masklets],
+        kept: bytes | None,
     ) -> Iterator[Sample]:
         """Decode in this thread, and meanwhile encode in another."""
 
@@ -160,12 +171,14 @@ class SavVideos:
             position, frame = item
             if isinstance(frame, DataError):
                 raise frame
-            return self._sample(self._row(name, clip, position), frame, masklets)
+            return self._sample(row(position), frame, masklets, kept)
 
         frames = enumerate(_to_damage(video.frames(self._every)))
         return prefetch(sample, frames, threads=1, ahead=_FRAMES_AHEAD)
 
-    def _sample(self, row: Sample, frame: VideoFrame, masklets: Sequence[Masklets]) -> Sample:
+    def _sample(
+        self, row: Sample, frame: VideoFrame, masklets: Sequence[Masklets], kept: bytes | None
+    ) -> Sample:
         _, height, width = masklets[0].file.shape
         row = replace(row, width=width, height=height)
         try:
@@ -175,8 +188,10 @@ class SavVideos:
         stored_height, stored_width, _ = frame.image_HWC.shape
         if (fault := size_mismatch(row, stored_width, stored_height)) is not None:
             return replace(row, quarantine=fault)
-        encoded = encode_jpeg(frame.image_HWC, self._quality)
-        return replace(row, encoded=encoded, verified=True, annotations=tuple(objects))
+        row = replace(row, verified=True, annotations=tuple(objects))
+        if kept is not None:
+            return replace(row, encoded=kept, extension=VIDEO)
+        return replace(row, encoded=encode_jpeg(frame.image_HWC, self._quality))
 
     def _row(self, name: str, clip: VideoClip, position: int) -> Sample:
         return Sample(

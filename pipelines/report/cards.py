@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from pipelines.media.images import decode_image
+from pipelines.media.stored import decode_stored
 from pipelines.report.choice import choose_samples
 from pipelines.report.maps import ShownRow, TrunkColours
 from pipelines.report.markup import plural, text
@@ -42,7 +42,7 @@ def _card(
     captions: list[str],
     colours: TrunkColours | None,
 ) -> str:
-    image_HWC = decode_image(split.read_image(place.shard, sample), sample.key)
+    image_HWC = decode_stored(split.read_image(place.shard, sample), sample.key)
     photograph = shrink(image_HWC, _LONGEST)
     objects = shown_objects(rows)
     ratio = f"--ratio:{sample.width}/{sample.height}"

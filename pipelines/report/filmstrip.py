@@ -6,13 +6,14 @@ Suffixes: H height, W width.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from pipelines.media.images import decode_image
+from pipelines.media.stored import StoredPictures
 from pipelines.report.choice import choose_clips, spread
 from pipelines.report.maps import ShownRow, TrunkColours
 from pipelines.report.markup import plural, text
@@ -45,6 +46,7 @@ class _Film:
     memory: MemoryMasks | None
     trunk: TrunkColours | None
     colours: dict[int, int]
+    pictures: StoredPictures = field(default_factory=StoredPictures)
 
 
 class MemoryMasks:
@@ -132,7 +134,8 @@ def _column(film: _Film, frame: StoredSample, overlaps: list[float]) -> str:
 
     The photograph is a variable of the column, so that the page holds it once.
     """
-    image_HWC = decode_image(film.split.read_image(film.shard, frame), frame.key)
+    read = partial(film.split.read_image, film.shard, frame)
+    image_HWC = film.pictures.decode(frame, read)
     photograph = shrink(image_HWC, _LONGEST)
     rows = [row for row in film.annotations if row["frame"] == frame.frame]
     objects = shown_objects(rows, film.colours)

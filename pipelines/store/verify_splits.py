@@ -56,9 +56,13 @@ class SplitShardCheck:
 
     def _images(self) -> Iterator[Finding]:
         media = layout.media_key(self.split.record.dataset, self.split.record.split, self.shard)
+        last = None
         for sample in self.split.samples(self.shard):
-            if sample.quarantine is not None:
+            place = (sample.offset, sample.size, sample.blake3)
+            # The frames of a kept video have one place.
+            if sample.quarantine is not None or place == last:
                 continue
+            last = place
             try:
                 self.split.read_image(self.shard, sample)
             except IntegrityError as error:

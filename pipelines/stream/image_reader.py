@@ -13,6 +13,7 @@ import torch
 from pipelines.media.decode import decode_checked
 from pipelines.media.images import Image_HWC, decode_image
 from pipelines.media.preprocess import resize_to_square
+from pipelines.media.stored import decode_stored
 from pipelines.store import layout
 from pipelines.store.objects import ObjectStore
 from pipelines.stream.augment import Augment
@@ -89,7 +90,7 @@ class ImageReader:
     def _decode(self, encoded: memoryview, key: str) -> Image_HWC:
         """Decode what is known to be the published bytes by the faster of two equal decoders."""
         decode = decode_checked if self._verify else decode_image
-        return decode(bytes(encoded), key)
+        return decode_stored(bytes(encoded), key, decode)
 
     def _encoded(self, rows: Rows) -> list[memoryview]:
         """Return the encoded images of one run, by one read."""

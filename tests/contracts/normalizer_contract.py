@@ -13,6 +13,8 @@ from schemas.ids import sample_key
 class NormalizerContract:
     """A subclass gives the fixture ``normalizer``: a sound split of two groups or more."""
 
+    extension = "jpg"
+
     def test_groups_are_sorted_and_unique(self, normalizer: Normalizer) -> None:
         places = [(group.part, group.key) for group in normalizer.groups()]
         keys = {key for _, key in places}
@@ -38,7 +40,7 @@ class NormalizerContract:
         for group in normalizer.groups():
             for sample in normalizer.read(group):
                 assert checked(sample).quarantine is None
-                assert sample.extension == "jpg"
+                assert sample.extension == self.extension
 
     def test_clips_count_their_frames_and_stills_have_none(self, normalizer: Normalizer) -> None:
         for group in normalizer.groups():

@@ -59,6 +59,14 @@ class TestTrainFolderWithAllFrames(NormalizerContract):
         return normalizer_of(write_folder(tmp_path, SavTrain().members), every=1)
 
 
+class TestTrainTarWithItsVideos(NormalizerContract):
+    extension = "mp4"
+
+    @pytest.fixture
+    def normalizer(self, tmp_path: Path) -> Normalizer:
+        return normalizer_of(SavTrain().write(tmp_path), keep_video=True)
+
+
 class TestValTar(NormalizerContract):
     @pytest.fixture
     def normalizer(self, tmp_path: Path) -> Normalizer:
@@ -180,6 +188,29 @@ class TestTrain:
         assert " jpeg-30 " in worst.version
         with pytest.raises(UsageError, match="--quality means nothing for sa-v val"):
             normalizer_of(tmp_path, "val", quality=90)
+
+    def test_videos_are_kept_and_their_frames_checked(
+        self, tmp_path: Path, train: SavTrain
+    ) -> None:
+        mp4 = make_mp4(10, size=(WIDTH, HEIGHT), options={"bf": "0"})
+        place, _, _ = packets(mp4)[6]
+        damaged = mp4[:place] + b"\xff\xff\xff\xff" + mp4[place + 4 :]
+        train.members["sav_train/sav_000/sav_000001.mp4"] = damaged
+        found = read(normalizer_of(train.write(tmp_path), every=1, keep_video=True), "sav_000001")
+        assert [sample.quarantine is None for sample in found] == [True] * 6 + [False] * 4
+        assert {sample.encoded for sample in found[:6]} == {damaged}
+        assert {sample.member for sample in found[:6]} == {"sav_000001.mp4"}
+        assert found[4].key == "sav_000001.00004"
+
+    def test_keeping_videos_is_stated_and_has_no_quality(
+        self, tmp_path: Path, train: SavTrain
+    ) -> None:
+        train.write(tmp_path)
+        assert normalizer_of(tmp_path, keep_video=True).version == "sa-v-1 --keep-video=True"
+        with pytest.raises(UsageError, match="--quality means nothing with --keep-video"):
+            normalizer_of(tmp_path, keep_video=True, quality=90)
+        with pytest.raises(UsageError, match="--keep-video means nothing for sa-v val"):
+            normalizer_of(tmp_path, "val", keep_video=True)
 
     @pytest.mark.parametrize(
         ("changes", "part"),
