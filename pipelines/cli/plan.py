@@ -67,7 +67,10 @@ def plan(
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the plan as JSON.")] = False,
 ) -> None:
-    """Say what caching will take: bytes, files, hours, requests, money. Nothing is written."""
+    """Say what caching will take: bytes, files, hours, requests, money. Nothing is written.
+
+    Exit code 1 when the features do not fit beside what is stored.
+    """
     from pipelines.cli import plan_view as view
     from pipelines.jobs.cache import free_space
     from pipelines.jobs.plan import Prices, make_plan, recorded_speeds
@@ -75,6 +78,7 @@ def plan(
     from pipelines.jobs.split_sizes import split_sizes
     from pipelines.store.open import open_store
     from pipelines.teachers.outline import outline_teacher
+    from schemas.errors import StorageError
     from schemas.ids import canonical_json
 
     store = open_store(root)
@@ -105,6 +109,13 @@ def plan(
         typer.echo(canonical_json(planned), nl=False)
     else:
         view.show_plan(planned)
+    if not planned.fits:
+        raise StorageError(
+            f"the features do not fit into {root}",
+            expected=f"{planned.feature_bytes} bytes free",
+            got=f"{planned.free_bytes} bytes free",
+            fix="Free some space, choose fewer --features or a smaller codec (image.trunk@int8).",
+        )
 
 
 def _calibrated(

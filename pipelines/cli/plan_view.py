@@ -92,8 +92,10 @@ def _wall(plan: Plan) -> str:
 
 
 def _epoch(split: PlannedSplit) -> str:
-    size = "?" if split.epoch_bytes is None else decimal(split.epoch_bytes)
-    return f"{split.split} {size} in {split.epoch_reads:,} reads"
+    reads = f"{split.epoch_reads:,} reads"
+    if split.epoch_bytes is None:
+        return f"{split.split} {reads}, bytes unknown until normalized"
+    return f"{split.split} {decimal(split.epoch_bytes)} in {reads}"
 
 
 def _costs(plan: Plan) -> list[tuple[str, float]]:

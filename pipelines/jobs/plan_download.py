@@ -21,7 +21,7 @@ class PlannedDownload(msgspec.Struct, frozen=True, kw_only=True):
     """Of those whose size is published."""
     unknown_sizes: int
     present_bytes: int
-    """Of those that lie in the raw folder, whole by their size."""
+    """Of those that lie in the raw folder with the published size; their bytes are not read."""
     links_end: str | None
     """When the first signed link ends; None when no link says so."""
     needed_mb_s: float | None
@@ -53,7 +53,9 @@ def plan_download(
         return None
     planned = downloader.plan(wanted, DownloadContext(folder=folder, links=links))
     ends = [end for file in planned.files for end in map(link_expiry, file.urls) if end]
-    present = sum(file.bytes or 0 for file in planned.files if _is_there(folder, file.name))
+    present = sum(
+        file.bytes or 0 for file in planned.files if _is_whole(folder / file.name, file.bytes)
+    )
     left = planned.total_bytes - present
     rate = None
     if ends:
@@ -69,5 +71,5 @@ def plan_download(
     )
 
 
-def _is_there(folder: Path, name: str) -> bool:
-    return (folder / name).exists()
+def _is_whole(path: Path, size: int | None) -> bool:
+    return path.is_file() and path.stat().st_size == size

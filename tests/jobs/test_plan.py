@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
+from downloaders.base import DownloadContext
+from downloaders.registry import find_dataset
 from pipelines.cli.main import build_app
 from pipelines.jobs.calibrate import calibrate
 from pipelines.jobs.plan import Plan, Speeds, make_plan, recorded_speeds
@@ -14,7 +16,7 @@ from pipelines.jobs.split_sizes import split_sizes
 from pipelines.store.local import LocalObjectStore
 from pipelines.store.splits import Split
 from pipelines.teachers.outline import outline_teacher
-from schemas.errors import UnknownNameError, UsageError
+from schemas.errors import StorageError, UnknownNameError, UsageError
 from schemas.ids import parse_json
 from tests.jobs import normalized_split as made
 
@@ -132,6 +134,23 @@ def test_links_say_how_fast_they_want_to_be_used(tmp_path: Path) -> None:
     assert plan_download("made-up", ["stills"], tmp_path, None) is None
 
 
+def test_an_archive_of_another_size_is_not_there(tmp_path: Path) -> None:
+    absent = plan_download("coco", ["val2017"], tmp_path, None)
+    assert absent is not None
+    assert absent.present_bytes == 0
+    folder = tmp_path / "coco"
+    folder.mkdir()
+    archives = find_dataset("coco").plan(["val2017"], DownloadContext(folder=folder)).files
+    archive = next(file for file in archives if file.bytes)
+    assert archive.bytes is not None
+    for size, present in ((archive.bytes - 1, 0), (archive.bytes, archive.bytes)):
+        with (folder / archive.name).open("wb") as file:
+            file.truncate(size)
+        found = plan_download("coco", ["val2017"], tmp_path, None)
+        assert found is not None
+        assert found.present_bytes == present
+
+
 class TestCommand:
     @pytest.fixture
     def split(self, tmp_path: Path) -> Split:
@@ -153,3 +172,23 @@ class TestCommand:
         plan = parse_json(result.stdout.encode(), Plan, "plan")
         assert plan.splits[0].rows["sample"] == 9
         assert plan.fits
+
+    @pytest.mark.parametrize("json", [False, True])
+    def test_what_does_not_fit_fails_after_the_plan(
+        self, split: Split, monkeypatch: pytest.MonkeyPatch, json: bool
+    ) -> None:
+        monkeypatch.setattr("pipelines.jobs.cache.free_bytes", lambda _: 10)
+        result = self.invoke(split, *["--json"] * json)
+        assert result.exit_code == 1
+        assert isinstance(result.exception, StorageError)
+        assert "got 10 bytes free" in str(result.exception)
+        assert "--features" in str(result.exception)
+        if json:
+            assert not parse_json(result.stdout.encode(), Plan, "plan").fits
+        else:
+            assert "DOES NOT FIT" in result.output
+
+    def test_bytes_of_an_epoch_are_unknown_until_normalized(self, tmp_path: Path) -> None:
+        command = ["plan", "coco", "--split", "val2017", "--root", str(tmp_path)]
+        result = CliRunner().invoke(build_app(), command)
+        assert "val2017 10,000 reads, bytes unknown until normalized" in result.output
