@@ -19,7 +19,12 @@ def free_bytes(folder: Path) -> int:
     return status.f_bavail * status.f_frsize
 
 
-def require_space(folder: Path, needed: int, what: str) -> None:
+def require_space(
+    folder: Path,
+    needed: int,
+    what: str,
+    fix: str = "Free some space, choose fewer splits, or give another folder.",
+) -> None:
     """Raise ``StorageError`` unless ``needed`` more bytes fit into ``folder``."""
     free = free_bytes(folder)
     if needed > free:
@@ -27,7 +32,7 @@ def require_space(folder: Path, needed: int, what: str) -> None:
             f"{what} does not fit into {folder}",
             expected=f"{needed} bytes free",
             got=f"{free} bytes free",
-            fix="Free some space, choose fewer splits, or give another folder.",
+            fix=fix,
         )
 
 
@@ -39,8 +44,10 @@ def disk_errors(path: Path) -> Iterator[None]:
     except OSError as cause:
         if cause.errno in (errno.ENOSPC, errno.EDQUOT):
             what = f"the disk is full; {path} stays as far as it got"
+            fix = "Free some space, then run the same command."
         elif cause.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             what = f"not allowed to write {path}"
+            fix = "Allow it, or give another folder."
         else:
             raise
-        raise StorageError(what, got=cause.strerror, fix="Then run the same command.") from cause
+        raise StorageError(what, got=cause.strerror, fix=fix) from cause

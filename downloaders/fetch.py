@@ -12,7 +12,6 @@ from typing import Self
 
 from downloaders.base import Fetched, FetchRequest
 from downloaders.content import HEAD_BYTES, wrong_content, wrong_head
-from downloaders.disk import require_space
 from downloaders.expiry import link_expiry
 from downloaders.host_limits import OVERALL, PER_HOST, HostLimits
 from downloaders.part_file import PartFile, PartState
@@ -29,9 +28,6 @@ from downloaders.transport import (
     public_url,
 )
 from schemas.errors import DownloadError
-
-_LITTLE_BYTES = 1 << 20
-"""Not worth asking whether they fit; a full disk is noticed when they are written."""
 
 
 class ResumingFetcher:
@@ -255,9 +251,7 @@ def _accepted(
             )
         part.restart(PartState(url=public_url(url), validator=body.validator, total=body.total))
         chunks = itertools.chain((head,), chunks)
-    missing = 0 if body.total is None else body.total - part.size
-    if missing > _LITTLE_BYTES:
-        require_space(request.folder, missing, request.file.name)
+    part.expect(body.total if expected is None else expected)
     return chunks
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from downloaders.base import Fetched, FetchRequest, RemoteFile, Unpacked
 from downloaders.content import wrong_content
 from downloaders.digests import digest_file, read_blocks
-from downloaders.disk import disk_errors, require_space
+from downloaders.disk import disk_errors
 from downloaders.part_file import PartFile, link_new, sync_folder
 from schemas.errors import ConflictError, DownloadError
 
@@ -78,7 +78,7 @@ def adopt_archive(source: Path, request: FetchRequest) -> Fetched:
 def _copy(source: Path, target: Path, size: int) -> None:
     with PartFile(target, None) as part:
         part.restart(None)
-        require_space(target.parent, size, source.name)
+        part.expect(size)
         for block in read_blocks(source):
             part.append(block)
         part.publish()

@@ -16,11 +16,15 @@ from typing import Self
 import msgspec
 
 from downloaders.digests import Digests, digest_file
-from downloaders.disk import disk_errors
+from downloaders.disk import disk_errors, require_space
 from downloaders.group_commit import GroupCommit
 from schemas.errors import ConflictError, DownloadError
 
 _NOTED_BYTES = 1 << 18
+_LITTLE_BYTES = 1 << 20
+"""Not worth asking whether they fit; a full disk is noticed when they are written."""
+_LOOK_BYTES = 16 << 20
+"""So often append asks whether the rest still fits: others write on the same disk."""
 
 
 class PartState(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -53,7 +57,8 @@ class PartFile:
             # After a crash between link and unlink, the part and the target are the same file.
             raise ConflictError(f"{target} exists", fix="Delete it to fetch it again.")
         self._descriptor: int | None = None
-        self.size = 0
+        self._total: int | None = None
+        self.size = self._looked_at = 0
         try:
             if self.path.exists():
                 self._descriptor = self._open()
@@ -87,7 +92,7 @@ class PartFile:
                 os.ftruncate(self._opened(), 0)
             elif state is not None:
                 self._opened()
-            self.size = self.resumed_at = 0
+            self.size = self.resumed_at = self._looked_at = 0
             self.joined = False
             self.state, self.digests = state, Digests(self._checksum)
             # To begin a small file again costs less than to keep a note of it.
@@ -97,8 +102,20 @@ class PartFile:
                 self._state_path.unlink(missing_ok=True)
                 self._has_note = False
 
+    def expect(self, total: int | None) -> None:
+        """State how long the file will be, if that is known.
+
+        Raises
+        ------
+        StorageError
+            The rest does not fit on the disk. ``append`` raises it too, when room is taken later.
+        """
+        self._total = total
+        if total is not None and total - self.size > _LITTLE_BYTES:
+            self._require_room()
+
     def append(self, chunk: bytes) -> None:
-        """Write the next bytes and hash them."""
+        """Write the next bytes and hash them; now and then, see whether the rest still fits."""
         left = memoryview(chunk)
         with disk_errors(self.path):
             descriptor = self._opened()
@@ -106,6 +123,8 @@ class PartFile:
                 left = left[os.write(descriptor, left) :]
         self.digests.update(chunk)
         self.size += len(chunk)
+        if self.size - self._looked_at >= _LOOK_BYTES:
+            self._require_room()
 
     def publish(self) -> None:
         """Make the part durable and give it its final name.
@@ -128,6 +147,17 @@ class PartFile:
             if self._has_note:
                 self._state_path.unlink(missing_ok=True)
             _FOLDERS.add(self.target.parent)
+
+    def _require_room(self) -> None:
+        self._looked_at = self.size
+        # Without a total, at least what comes before the next look must fit.
+        rest = _LOOK_BYTES if self._total is None else self._total - self.size
+        name, folder = self.target.name, self.target.parent
+        if self.size == 0:
+            require_space(folder, rest, name)
+            return
+        fix = f"Free some space, then run the same command: the {self.size} bytes so far stay."
+        require_space(folder, rest, f"the rest of {name}", fix)
 
     def _opened(self) -> int:
         """Return the descriptor; the first call makes the part."""

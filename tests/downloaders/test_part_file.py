@@ -2,15 +2,20 @@ from __future__ import annotations
 
 import errno
 import os
+import random
+import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from downloaders.disk import free_bytes
 from downloaders.fetch import ResumingFetcher
 from downloaders.part_file import PartFile
 from schemas.errors import ConflictError, DownloadError, StorageError
-from tests.downloaders.conftest import Request
-from tests.downloaders.fault_server import FaultServer, longer_length
+from tests.chaos.small_disk import small_disk
+from tests.downloaders.conftest import Request, sha256
+from tests.downloaders.fault_server import FaultServer, Handler, endless, longer_length
 
 
 def test_an_existing_file_is_never_replaced(
@@ -74,6 +79,52 @@ def test_a_full_disk_ends_the_fetch_and_keeps_the_part(
     assert fetcher.fetch(request).resumed
 
 
+def test_a_disk_that_others_fill_meanwhile_ends_the_fetch_before_it_is_full(
+    server: FaultServer, tmp_path: Path, fetcher: ResumingFetcher, request_for: Request
+) -> None:
+    body = random.Random(5).randbytes(40 << 20)
+    with small_disk(tmp_path / "disk", kibibytes=64 << 10) as disk:
+        others = disk / "others.bin"
+
+        def take_room(handler: Handler, body: bytes) -> None:
+            handler.begin(body, 0)
+            handler.wfile.write(body[: 20 << 20])
+            others.write_bytes(bytes(30 << 20))
+            handler.wfile.write(body[20 << 20 :])
+
+        url = server.put("a.zip", body, take_room)
+        request = request_for(url, bytes=len(body), checksum=sha256(body), kind="part")
+        request = replace(request, folder=disk)
+        with pytest.raises(StorageError) as caught:
+            fetcher.fetch(request)
+
+        part = disk / "a.zip.part"
+        size = part.stat().st_size
+        assert size >= 16 << 20
+        message = str(caught.value)
+        assert message.startswith(f"the rest of a.zip does not fit into {disk}; expected ")
+        assert f"expected {len(body) - size} bytes free; got " in message
+        assert message.endswith(f"run the same command: the {size} bytes so far stay.")
+        assert free_bytes(disk) > 0
+
+        others.unlink()
+        assert fetcher.fetch(request).resumed
+        assert (disk / "a.zip").read_bytes() == body
+    assert server.ranges() == [None, f"bytes={size}-"]
+
+
+def test_a_stream_of_unknown_length_ends_before_the_disk_is_full(
+    server: FaultServer, tmp_path: Path, fetcher: ResumingFetcher, request_for: Request
+) -> None:
+    body = random.Random(5).randbytes(40 << 20)
+    with small_disk(tmp_path / "disk", kibibytes=24 << 10) as disk:
+        url = server.put("a.zip", body, endless(len(body)))
+        request = replace(request_for(url, bytes=None, checksum=None, kind="part"), folder=disk)
+        with pytest.raises(StorageError, match=r"the rest of a.zip .* the \d+ bytes so far stay"):
+            fetcher.fetch(request)
+        assert 0 < free_bytes(disk) < 16 << 20
+
+
 def test_a_file_that_cannot_fit_is_refused_before_its_first_byte(
     server: FaultServer, body: bytes, fetcher: ResumingFetcher, request_for: Request
 ) -> None:
@@ -95,6 +146,16 @@ def test_a_folder_that_cannot_be_written_is_named(
 
     with pytest.raises(StorageError, match="not allowed to write"):
         fetcher.fetch(request)
+
+
+def test_a_file_system_that_is_read_only_is_named(
+    server: FaultServer, body: bytes, tmp_path: Path, fetcher: ResumingFetcher, request_for: Request
+) -> None:
+    with small_disk(tmp_path / "disk", kibibytes=1024) as disk:
+        subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
+        request = replace(request_for(server.put("a.zip", body)), folder=disk)
+        with pytest.raises(StorageError, match="not allowed to write"):
+            fetcher.fetch(request)
 
 
 def test_a_file_system_without_links_gets_a_rename(
