@@ -13,6 +13,7 @@ from pipelines.engine.pulse import PULSE
 from pipelines.engine.unit_queue import UnitQueue
 from pipelines.engine.work import (
     Failure,
+    FailureKind,
     Leases,
     Listener,
     RunReport,
@@ -38,13 +39,14 @@ def run_unit(stage: Stage, unit: WorkUnit) -> UnitReport | Failure:
         if stage.is_committed(unit):
             return UnitReport(unit=unit, status="skipped")
         return stage.run(unit)
-    except StorageError as error:
-        return Failure(unit=unit, kind="storage", error=one_line(error))
     except SamdistillError as error:
-        return Failure(unit=unit, kind="data", error=one_line(error))
+        kind: FailureKind = "storage" if isinstance(error, StorageError) else "data"
+        name = type(error).__name__
+        return Failure(unit=unit, kind=kind, error=one_line(error), error_type=name)
     except Exception as error:
-        text = f"{type(error).__name__}: {one_line(error)}"
-        return Failure(unit=unit, kind="code", error=text, trace=traceback.format_exc())
+        name, trace = type(error).__name__, traceback.format_exc()
+        text = f"{name}: {one_line(error)}"
+        return Failure(unit=unit, kind="code", error=text, error_type=name, trace=trace)
 
 
 def one_line(error: object) -> str:

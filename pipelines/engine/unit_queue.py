@@ -5,15 +5,9 @@ from __future__ import annotations
 import threading
 from collections import Counter, deque
 
-from pipelines.engine.work import (
-    Failure,
-    FailureKind,
-    Leases,
-    Listener,
-    RunReport,
-    UnitReport,
-    WorkUnit,
-)
+import msgspec
+
+from pipelines.engine.work import Failure, Leases, Listener, RunReport, UnitReport, WorkUnit
 
 
 class UnitQueue:
@@ -99,7 +93,7 @@ class UnitQueue:
         if outcome.kind == "code" and self._attempts[unit] < self._max_attempts:
             self._waiting.append(unit)
             return
-        self._give_up(unit, outcome.kind, outcome.error, outcome.trace)
+        self._give_up(outcome)
         if outcome.kind == "storage":
             self._end()
 
@@ -111,12 +105,13 @@ class UnitQueue:
             if self._losses[unit] < self._max_losses:
                 self._waiting.append(unit)
             else:
-                self._give_up(unit, "infrastructure", error)
+                self._give_up(Failure(unit=unit, kind="infrastructure", error=error))
 
     def abandon(self, error: str) -> None:
         """Give up all units that wait: no process can be started to run them."""
         while self._waiting:
-            self._give_up(self._waiting.popleft(), "infrastructure", error)
+            unit = self._waiting.popleft()
+            self._give_up(Failure(unit=unit, kind="infrastructure", error=error))
 
     def report(self, *, lost_workers: int, seconds: float) -> RunReport:
         """Return the account of the run."""
@@ -127,15 +122,9 @@ class UnitQueue:
             seconds=seconds,
         )
 
-    def _give_up(
-        self,
-        unit: WorkUnit,
-        kind: FailureKind,
-        error: str,
-        trace: str = "",
-    ) -> None:
-        attempts = self._attempts[unit] + self._losses[unit]
-        failure = Failure(unit=unit, kind=kind, error=error, trace=trace, attempts=attempts)
+    def _give_up(self, failure: Failure) -> None:
+        attempts = self._attempts[failure.unit] + self._losses[failure.unit]
+        failure = msgspec.structs.replace(failure, attempts=attempts)
         self._failures.append(failure)
         self._listener.unit_failed(failure)
 

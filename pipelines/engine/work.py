@@ -25,7 +25,10 @@ class WorkUnit(msgspec.Struct, frozen=True, kw_only=True, order=True):
 
 
 class UnitReport(msgspec.Struct, frozen=True, kw_only=True):
-    """What one unit did. It travels to the driver, so it holds counts and never data."""
+    """What one unit did. It travels to the driver, so it holds counts and never data.
+
+    A stage that has more to say to its own listener returns a subclass.
+    """
 
     unit: WorkUnit
     status: Literal["done", "skipped"]
@@ -52,6 +55,8 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True):
     to take it, which ends the run."""
     error: str
     """One line."""
+    error_type: str = ""
+    """The name of its class; empty when a process was lost."""
     trace: str = ""
     attempts: int = 1
 

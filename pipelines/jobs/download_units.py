@@ -10,17 +10,17 @@ import secrets
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
+from typing import Literal
 
 from downloaders.base import Downloader, RemoteFile
 from downloaders.disk import disk_errors
 from downloaders.fetch import ResumingFetcher
 from downloaders.host_limits import OVERALL, PER_HOST
-from downloaders.links import is_dead
 from downloaders.part_file import part_bytes
-from downloaders.raw_folder import BringOptions, FileOutcome, RawFolder, Status
+from downloaders.raw_folder import BringOptions, FileOutcome, RawFolder
 from downloaders.registry import find_dataset
+from downloaders.transport import LinkExpiredError
 from pipelines.engine.work import Executor, Failure, UnitReport, WorkUnit
 from pipelines.jobs.download_threads import FileProgress, Finished
 from schemas.errors import DownloadError, UsageError
@@ -48,6 +48,12 @@ class Cluster:
                 f"--workers {self.workers} would open more connections to one host than is polite",
                 expected=f"at most {MAX_WORKERS}",
             )
+
+
+class FileReport(UnitReport, frozen=True, kw_only=True):
+    """What became of the file of a unit."""
+
+    outcome: FileOutcome
 
 
 class _Opened:
@@ -118,13 +124,13 @@ class DownloadStage:
         """Leave it to ``run``: what is there may have to be checked and recorded first."""
         return False
 
-    def run(self, unit: WorkUnit) -> UnitReport:
+    def run(self, unit: WorkUnit) -> FileReport:
         """Bring the file; see ``Stage.run``.
 
         Raises
         ------
         DownloadError
-            It could not be brought.
+            It could not be brought; ``LinkExpiredError`` if only a fresh link helps.
         UsageError
             This machine does not see the raw folder of the driver.
         """
@@ -137,9 +143,9 @@ class DownloadStage:
             )
         outcome = self.opened.folder(self, file.dataset).bring(file, lambda _done: None)
         if outcome.status == "failed":
-            raise DownloadError(outcome.detail)
-        there = outcome.status == "present"
-        return UnitReport(unit=unit, status="skipped" if there else "done", bytes=outcome.bytes)
+            raise (LinkExpiredError if outcome.link_ended else DownloadError)(outcome.detail)
+        status: Literal["done", "skipped"] = "skipped" if outcome.status == "present" else "done"
+        return FileReport(unit=unit, status=status, bytes=outcome.bytes, outcome=outcome)
 
 
 def bring_by_units(
@@ -175,16 +181,16 @@ class _Listener:
         self._files, self._progress, self._finished = files, progress, finished
 
     def unit_finished(self, report: UnitReport) -> None:
-        file = self._files[report.unit.shard]
-        self._progress(file, report.bytes)
-        status: Status = "present" if report.status == "skipped" else "fetched"
-        self._finished(FileOutcome(name=file.name, status=status, bytes=report.bytes))
+        if not isinstance(report, FileReport):
+            raise TypeError(f"{type(report)} is no report of a file")
+        self._progress(self._files[report.unit.shard], report.bytes)
+        self._finished(report.outcome)
 
     def unit_failed(self, failure: Failure) -> None:
-        file = self._files[failure.unit.shard]
-        ended = is_dead(file, datetime.now(UTC))
+        name = self._files[failure.unit.shard].name
+        ended = failure.error_type == LinkExpiredError.__name__
         self._finished(
-            FileOutcome(name=file.name, status="failed", detail=failure.error, link_ended=ended)
+            FileOutcome(name=name, status="failed", detail=failure.error, link_ended=ended)
         )
 
 

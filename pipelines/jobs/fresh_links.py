@@ -33,9 +33,12 @@ def wait_for_links(
     files
         With the links that have ended.
     """
+    ended = f"the link of {files[0].name} has ended"
+    if len(files) > 1:
+        ended = f"the links of {len(files)} files have ended, first {files[0].name}"
     warn(
-        f"paused: the links of {len(files)} files have ended, first {files[0].name}. Save a fresh "
-        f"list as {path}, and this goes on; Ctrl-C ends it, and the same command goes on later"
+        f"paused: {ended}. Save a fresh list as {path}, and this goes on; Ctrl-C ends it, and the "
+        "same command goes on later"
     )
     seen = None
     while True:

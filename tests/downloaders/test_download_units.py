@@ -33,8 +33,9 @@ from pipelines.jobs.download import DownloadJob, DownloadReport
 from pipelines.jobs.download_units import Cluster, DownloadStage
 from schemas.errors import UsageError
 from tests.downloaders.conftest import make_zip, sha256
-from tests.downloaders.fault_server import FaultServer, Handler, serve, status
+from tests.downloaders.fault_server import FaultServer, Handler, cut, serve, status
 from tests.downloaders.test_download_command import arguments, invoke
+from tests.downloaders.test_links import SOURCE, serve_list
 
 
 @dataclass(frozen=True)
@@ -156,6 +157,53 @@ def test_another_worker_goes_on_with_the_part_of_one_that_died(
     assert first is None
     assert second is not None
     assert int(second.removeprefix("bytes=").removesuffix("-")) > 100_000
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("runtime")
+def test_workers_say_what_became_of_each_file(
+    server: FaultServer, body: bytes, tmp_path: Path
+) -> None:
+    downloader = listed(server, 3, body)
+    folder = tmp_path / "coco"
+    folder.mkdir()
+    (folder / "0.zip").write_bytes(body)
+    (folder / "1.zip.part").write_bytes(body[:150_000])
+
+    report, done = bring(downloader, tmp_path, jobs=1)
+
+    assert [outcome.status for outcome in report.outcomes] == ["present", "resumed", "fetched"]
+    assert report.outcomes[1].detail == downloader.files[1].urls[0]
+    assert done == dict.fromkeys(done, len(body))
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("runtime")
+def test_workers_pause_for_links_that_a_server_refuses_before_their_end(
+    server: FaultServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipelines.jobs.fresh_links._LOOK_SECONDS", 0.01)
+    path = serve_list(server, tmp_path / "list.txt", {"0.zip": 1, "1.zip": 2})
+    refused = next(name for name in server.faults if name.startswith("/0.zip"))
+    server.faults[refused] = [cut(100_000), status(403)]
+    lines: list[str] = []
+
+    def warn(line: str) -> None:
+        lines.append(line)
+        if line.startswith("paused"):
+            serve_list(server, path, {"0.zip": 5})
+
+    with ResumingFetcher() as fetcher:
+        job = DownloadJob(
+            SOURCE, tmp_path, fetcher, links=path, wait_for_links=True, cluster=CLUSTER, warn=warn
+        )
+        report = job.run(job.plan(["val2017"]), lambda _file, _done: None)
+
+    assert [(outcome.name, outcome.status) for outcome in report.outcomes] == [
+        ("0.zip", "resumed"),
+        ("1.zip", "fetched"),
+    ]
+    assert lines[0].startswith("paused: the link of 0.zip has ended.")
 
 
 @pytest.mark.ray

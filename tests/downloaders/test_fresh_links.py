@@ -46,7 +46,7 @@ def test_a_run_pauses_when_links_end_and_goes_on_by_a_fresh_list(
     assert [line.partition(",")[0] for line in lines] == [
         "paused: the links of 2 files have ended",
         "a fresh list: going on with 1 of 2 files",
-        "paused: the links of 1 files have ended",
+        f"paused: the link of 2.zip has ended. Save a fresh list as {path}",
         "a fresh list: going on with 1 of 1 files",
     ]
     assert not any("secret" in line for line in lines)
