@@ -18,6 +18,7 @@ import pickle
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -252,7 +253,7 @@ def measure_traffic(split: Split, before: PlannedStage) -> float:
 
     shutil.rmtree(Path(split.store.url, "features"))
     planned = plan_small(split)
-    some = PlannedStage(stage=planned.stage, units=planned.units[:5])
+    some = replace(planned, units=planned.units[:5])
     report = run_job(some, RayExecutor(workers=1, overlap=2), Progress(5))
     said = len(ray.cloudpickle.dumps(before.stage))
     said += sum(len(pickle.dumps(item)) + len(pickle.dumps(item.unit)) for item in report.reports)

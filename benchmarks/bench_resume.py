@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import os
 import resource
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -93,13 +94,16 @@ class Resume:
             seconds = time.perf_counter() - begun
             assert process.wait() == 0
         self.memory = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1e6
-        for path in self.root.glob("features/*/*/*/*/**/*"):
-            shard = path.stem.removeprefix("rows-") if path.is_file() else ""
-            inside = path.parts[path.parts.index("features") :]
-            number = inside[6] if len(inside) > 6 and inside[5] == "c" else shard
-            if number.isdigit() and int(number) < REAL:
-                path.unlink()
+        self._forget()
         return seconds
+
+    def _forget(self) -> None:
+        """Remove what the real shards were given."""
+        for folder in self.root.glob("features/*/*/*/*"):
+            for shard in range(REAL):
+                shutil.rmtree(folder / "c" / str(shard), ignore_errors=True)
+                for key in (layout.rows_key("", shard), layout.commit_key("", shard)):
+                    (folder / key.lstrip("/")).unlink(missing_ok=True)
 
     def status(self) -> float:
         begun = time.perf_counter()

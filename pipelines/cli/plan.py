@@ -69,7 +69,7 @@ def plan(
 ) -> None:
     """Say what caching will take: bytes, files, hours, requests, money. Nothing is written.
 
-    Exit code 1 when the features do not fit beside what is stored.
+    Exit code 1 when what is left to cache does not fit beside what is stored.
     """
     from pipelines.cli import plan_view as view
     from pipelines.jobs.cache import free_space
@@ -82,16 +82,18 @@ def plan(
     from schemas.ids import canonical_json
 
     store = open_store(root)
+    wanted = [name.strip() for name in features.split(",") if name.strip()]
     sizes = split_sizes(store, dataset, split or [], rows_per_shard=rows_per_shard, images=images)
     outline = outline_teacher(teacher)
     speeds = recorded_speeds(outline, peak_tflops=peak_tflops, write_gb=write_gb)
     if calibrate:
-        speeds = _calibrated(store, teacher, sizes, device, batch)
+        speeds = _calibrated(store, teacher, sizes, wanted, device, batch)
     planned = make_plan(
+        store,
         teacher,
         outline,
         sizes,
-        [name.strip() for name in features.split(",") if name.strip()],
+        wanted,
         speeds,
         free=free_space(store),
         workers=workers,
@@ -112,14 +114,19 @@ def plan(
     if not planned.fits:
         raise StorageError(
             f"the features do not fit into {root}",
-            expected=f"{planned.feature_bytes} bytes free",
+            expected=f"{planned.bytes_left} bytes free",
             got=f"{planned.free_bytes} bytes free",
             fix="Free some space, choose fewer --features or a smaller codec (image.trunk@int8).",
         )
 
 
 def _calibrated(
-    store: ObjectStore, teacher: str, sizes: list[SplitSize], device: str, batch: int
+    store: ObjectStore,
+    teacher: str,
+    sizes: list[SplitSize],
+    wanted: list[str],
+    device: str,
+    batch: int,
 ) -> Speeds:
     from pipelines.jobs.calibrate import calibrate
     from pipelines.teachers.base import TeacherOptions
@@ -129,4 +136,4 @@ def _calibrated(
     if device.startswith("cuda"):
         precision = "bfloat16-autocast"
     loaded = load_teacher(teacher, TeacherOptions(device=device, precision=precision))
-    return calibrate(store, loaded, sizes, batch=batch)
+    return calibrate(store, loaded, sizes, wanted, batch=batch)

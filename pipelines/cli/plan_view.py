@@ -10,7 +10,12 @@ from rich.table import Table
 from pipelines.jobs.plan import Plan, PlannedSplit
 from pipelines.jobs.plan_download import PlannedDownload
 
-_ROWS = {"sample": "images", "object_frame": "object-frames", "phrase": "phrases"}
+_ROWS = {
+    "sample": "images",
+    "object_frame": "object-frames",
+    "phrase": "phrases",
+    "prompt": "prompts",
+}
 
 
 def show_plan(plan: Plan) -> None:
@@ -22,6 +27,7 @@ def show_plan(plan: Plan) -> None:
     if plan.download is not None:
         facts.add_row("to download", _download(plan.download))
     facts.add_row("features", f"{decimal(plan.feature_bytes)} in {plan.files:,} files")
+    facts.add_row("left to cache", _left(plan))
     facts.add_row("disk", _disk(plan))
     facts.add_row("device", _device(plan))
     facts.add_row("wall time", _wall(plan))
@@ -36,7 +42,7 @@ def _show_split(console: Console, split: PlannedSplit) -> None:
     console.print(f"{split.dataset}/{split.split}: {counts} ({split.counts})", style="bold")
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("array", overflow="fold")
-    for heading in ("rows", "bytes of a row", "shards", "files", "bytes"):
+    for heading in ("rows", "bytes of a row", "shards", "files", "bytes", "left"):
         table.add_column(heading, justify="right", no_wrap=True)
     for array in split.features:
         table.add_row(
@@ -46,6 +52,7 @@ def _show_split(console: Console, split: PlannedSplit) -> None:
             f"{array.shards:,}",
             f"{array.files:,}",
             decimal(array.bytes),
+            decimal(array.bytes_left),
         )
     console.print(table)
     for note in split.notes:
@@ -63,6 +70,12 @@ def _download(download: PlannedDownload) -> str:
     if download.needed_mb_s is not None:
         text += f", needs {download.needed_mb_s:,.1f} MB/s"
     return text
+
+
+def _left(plan: Plan) -> str:
+    text = f"{decimal(plan.bytes_left)} in {plan.files_left:,} files"
+    teachers = sorted({split.cached_by for split in plan.splits if split.cached_by})
+    return f"{text}; the rest is cached by {', '.join(teachers)}" if teachers else text
 
 
 def _disk(plan: Plan) -> str:

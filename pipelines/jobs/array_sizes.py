@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,7 +34,7 @@ _TEACHER = TeacherSpec(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ArraySize:
-    """One array, when it is complete."""
+    """One array, or what of it is still to be written."""
 
     feature: FeatureSpec
     rows: int
@@ -43,21 +44,27 @@ class ArraySize:
     bytes: int
 
 
-def array_size(size: SplitSize, feature: FeatureSpec) -> ArraySize:
-    """Return what an array over a split will take, with its tables, commits and metadata."""
-    rows = size.rows[feature.rows]
-    record = _record(size, feature, rows)
+def array_size(size: SplitSize, feature: FeatureSpec, done: Collection[int] = ()) -> ArraySize:
+    """Return what an array over a split will take, with its tables, commits and metadata.
+
+    Parameters
+    ----------
+    done
+        Shards that are there, and do not count.
+    """
+    record = _record(size, feature, size.rows[feature.rows])
+    rows = size.rows[feature.rows].without(done)
     folder = layout.array_folder(size.dataset, size.split, _TEACHER.digest, feature.array_name)
     data = sum(shard_bytes(count, feature.item_bytes, rows.capacity) for count in rows.stored)
-    tables = _table_bytes(size, record, rows)
+    tables = _table_bytes(size, record, rows) if rows.stored else 0
     commit = len(canonical_json(_commit(size, record, folder)))
-    metadata = len(canonical_json(zarr_metadata(record)))
+    metadata = 0 if done else len(canonical_json(zarr_metadata(record)))
     shards = len(rows.stored)
     return ArraySize(
         feature=feature,
         rows=sum(rows.stored),
         shards=shards,
-        files=3 * shards + 1,
+        files=3 * shards + (not done),
         bytes=data + tables + shards * commit + metadata,
     )
 
@@ -78,7 +85,7 @@ def _table_bytes(size: SplitSize, record: ArrayRecord, rows: Rows) -> int:
     """Return the bytes of all row tables, from an empty one and from the first shard's."""
     columns = feature_rows(record.feature.rows)
     empty = len(encode_table([], columns))
-    named = _first_rows(size, record, rows)
+    named = _first_rows(size, record)
     numbers = np.random.default_rng(0).standard_normal((len(named), 2)).astype(np.float32).tolist()
     filled = [
         {**dict.fromkeys(columns.names), **row, "minimum": low, "maximum": high}
@@ -88,11 +95,13 @@ def _table_bytes(size: SplitSize, record: ArrayRecord, rows: Rows) -> int:
     return round(len(rows.named) * empty + sum(rows.named) * each)
 
 
-def _first_rows(size: SplitSize, record: ArrayRecord, rows: Rows) -> list[dict[str, object]]:
+def _first_rows(size: SplitSize, record: ArrayRecord) -> list[dict[str, object]]:
     """Return what names the rows of the first shard that has any; made up before normalizing."""
+    rows = size.rows[record.feature.rows]
     if size.split_record is not None:
-        first = next(shard for shard, count in enumerate(rows.named) if count)
-        return expected_rows(size.split_record, record, first)
+        split = size.split_record
+        named = (expected_rows(split, record, shard) for shard in range(record.shards))
+        return next(filter(None, named))
     return [{"row": row, "key": f"{row * 7919:012d}"} for row in range(max(rows.named))]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,18 +11,19 @@ from downloaders.disk import free_bytes
 from downloaders.registry import DATASETS, find_dataset
 from pipelines.engine.executor import Slice
 from pipelines.engine.work import WorkUnit
+from pipelines.jobs.array_sizes import array_size
 from pipelines.jobs.encode_images import ImageEncoder
 from pipelines.jobs.encode_prompts import PromptEncoder, prompts_per_shard
 from pipelines.jobs.encode_text import PHRASES_PER_SHARD, TextEncoder
 from pipelines.jobs.feature_stage import Encoder, FeatureStage
 from pipelines.jobs.finish_split import Budget
 from pipelines.jobs.publish import normalized_splits
+from pipelines.jobs.split_sizes import SplitSize, recorded_rows
 from pipelines.jobs.track_memory import MemoryEncoder
 from pipelines.store.arrays import FeatureArray
 from pipelines.store.commits import committed_shards
 from pipelines.store.local import LocalObjectStore
 from pipelines.store.objects import ObjectStore
-from pipelines.store.shard_file import index_bytes, row_bytes
 from pipelines.store.splits import Split
 from pipelines.teachers.base import Teacher
 from schemas.errors import IncompleteError, StorageError, UsageError
@@ -63,7 +65,7 @@ class PlannedArray:
     shards: int
     shards_left: int
     bytes_left: int
-    """What the shards left will hold, at most and without their row tables."""
+    """What will be written, with tables and commits; see ``array_sizes`` and ``recorded_rows``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +75,8 @@ class PlannedStage:
     stage: FeatureStage
     units: tuple[WorkUnit, ...]
     """Those of the chosen slice that are not complete."""
+    done: tuple[frozenset[int], ...]
+    """Shards that are complete, for each array of the stage."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +92,7 @@ class CachePlan:
 
     @property
     def bytes_left(self) -> int:
-        """Bytes that this run will write at most."""
+        """Bytes that this run will write."""
         return sum(array.bytes_left for array in self.arrays)
 
 
@@ -170,15 +174,14 @@ def plan_cache(
     if not specs:
         raise UsageError(f"nothing to cache for {split.name}: {'; '.join(notes)}")
     arrays = [FeatureArray(split.store, _array_record(split, teacher, spec)) for spec in specs]
-    stages = [
-        PlannedStage(stage=stage, units=_units_left(stage, options.part))
-        for stage in _stages(split, arrays, load, options)
-    ]
+    stages = [_plan_stage(stage, options.part) for stage in _stages(split, arrays, load, options)]
     return CachePlan(
         split=split,
         teacher=teacher.spec,
         arrays=tuple(
-            _planned(split, array, planned) for planned in stages for array in planned.stage.arrays
+            _planned(split, array, planned, done)
+            for planned in stages
+            for array, done in zip(planned.stage.arrays, planned.done, strict=True)
         ),
         stages=tuple(stages),
         notes=tuple(notes),
@@ -279,29 +282,38 @@ def _stages(
     ]
 
 
-def _units_left(stage: FeatureStage, part: Slice) -> tuple[WorkUnit, ...]:
-    """Return the units of the slice that some array lacks; slices do not move as work is done."""
-    complete = set.intersection(
-        *(set(committed_shards(array.store, array.folder)) for array in stage.arrays)
+def _plan_stage(stage: FeatureStage, part: Slice) -> PlannedStage:
+    """Find the units of the slice that some array lacks; slices do not move as work is done."""
+    with ThreadPoolExecutor(len(stage.arrays), thread_name_prefix="commits") as pool:
+        done = tuple(pool.map(_complete_shards, stage.arrays))
+    complete = frozenset.intersection(*done)
+    units = tuple(unit for unit in part.of(stage.units) if unit.shard not in complete)
+    return PlannedStage(stage=stage, units=units, done=done)
+
+
+def _complete_shards(array: FeatureArray) -> frozenset[int]:
+    return frozenset(committed_shards(array.store, array.folder))
+
+
+def _planned(
+    split: Split, array: FeatureArray, planned: PlannedStage, done: frozenset[int]
+) -> PlannedArray:
+    record = array.record
+    rows = recorded_rows(split.record, record)
+    left = {unit.shard for unit in planned.units} - done
+    size = SplitSize(
+        dataset=record.dataset,
+        split=record.split,
+        source="normalized",
+        rows={array.feature.rows: rows},
+        image_bytes=None,
+        split_record=split,
     )
-    return tuple(unit for unit in part.of(stage.units) if unit.shard not in complete)
-
-
-def _planned(split: Split, array: FeatureArray, planned: PlannedStage) -> PlannedArray:
-    feature, record = array.feature, array.record
-    rows = {
-        "sample": split.record.rows,
-        "phrase": split.record.phrases,
-        "object_frame": split.record.counts.get("object_frames", 0),
-        "prompt": split.record.prompts,
-    }[feature.rows]
-    left = {unit.shard for unit in planned.units} - set(committed_shards(array.store, array.folder))
-    rows_left = min(rows, len(left) * record.rows_per_shard)
+    others = set(range(record.shards)) - left
     return PlannedArray(
-        feature=feature,
-        rows=rows,
+        feature=array.feature,
+        rows=sum(rows.named),
         shards=record.shards,
         shards_left=len(left),
-        bytes_left=rows_left * (row_bytes(feature.item_bytes))
-        + len(left) * index_bytes(record.rows_per_shard),
+        bytes_left=array_size(size, array.feature, others).bytes,
     )

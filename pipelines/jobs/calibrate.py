@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import cycle, islice
 
 import torch
 
+from pipelines.jobs.cache import expand_features
 from pipelines.jobs.plan import Speeds
 from pipelines.jobs.split_sizes import SplitSize
 from pipelines.media.preprocess import resize_to_square
@@ -17,35 +18,51 @@ from pipelines.media.stored import StoredPictures
 from pipelines.store.objects import ObjectStore
 from pipelines.store.splits import Split, StoredClip
 from pipelines.teachers.base import Teacher
-from schemas.features import RowKind
+from schemas.features import RowKind, get_feature
+from schemas.prompts import CORNER_FIRST, CORNER_LAST, INSIDE, PointPrompt
 from schemas.videos import object_frames
 
 _WRITE_BLOCK = 16 << 20
 _PHRASES = 64
+_PROMPTS = 16
+"""Of an image; how many there are decides only whose share of the neck a prompt bears."""
+_POINT = PointPrompt(points=((20, 20),), labels=(INSIDE,), height=100, width=100)
+_BOX = PointPrompt(
+    points=((10, 10), (60, 60)), labels=(CORNER_FIRST, CORNER_LAST), height=100, width=100
+)
 
 
 def calibrate(
     store: ObjectStore,
     teacher: Teacher,
     sizes: list[SplitSize],
+    wanted: Sequence[str],
     *,
     batch: int,
     seconds: float = 20.0,
 ) -> Speeds:
-    """Measure for about ``seconds`` per kind of rows that these splits have, and the writing.
+    """Measure for about ``seconds`` per kind of rows that these features have, and the writing.
 
     Images and clips are those of the first normalized split that has some; before that, images are
     noise, since the time does not depend on what they show, and clips are left out.
+
+    Parameters
+    ----------
+    wanted
+        As for ``make_plan``.
     """
     splits = [size.split_record for size in sizes if size.split_record is not None]
-    kinds = {kind for size in sizes for kind in size.rows}
+    asked = {get_feature(name).rows for name, _ in expand_features(wanted)}
+    kinds = asked & {kind for size in sizes for kind in size.rows}
     found: dict[RowKind, float] = {}
-    if kinds & {"sample", "object_frame"}:
+    if kinds & {"sample", "object_frame", "prompt"}:
         images = torch.stack(list(islice(cycle(_images(splits, teacher, batch)), batch)))
         found["sample"] = _per_row(lambda: _encode(teacher, images), batch, seconds)
     if "phrase" in kinds:
         phrases = list(islice(cycle(_phrases(splits)), _PHRASES))
         found["phrase"] = _per_row(lambda: teacher.encode_text(phrases), _PHRASES, seconds)
+    if "prompt" in kinds:
+        found["prompt"] = _per_prompt(teacher, images[:1], found["sample"], seconds)
     clip = _clip(splits) if "object_frame" in kinds else None
     if clip is not None:
         found["object_frame"] = _per_object_frame(teacher, *clip, found["sample"], seconds)
@@ -65,6 +82,19 @@ def _per_row(call: Callable[[], object], rows: int, seconds: float) -> float:
         call()
         done += rows
     return (time.perf_counter() - begun) / done
+
+
+def _per_prompt(
+    teacher: Teacher, image_1CHW: torch.Tensor, image_seconds: float, seconds: float
+) -> float:
+    """Return the seconds of a prompt, beside those of its image's trunk: the neck's share, too."""
+    asked = [_POINT, _BOX] * (_PROMPTS // 2)
+
+    def call() -> None:
+        for values in teacher.encode_prompts(image_1CHW, [asked]).values():
+            values[:1].cpu()
+
+    return max(0.0, _per_row(call, _PROMPTS, seconds) - image_seconds / _PROMPTS)
 
 
 def _images(splits: list[Split], teacher: Teacher, count: int) -> Iterator[torch.Tensor]:

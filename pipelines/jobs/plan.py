@@ -7,20 +7,36 @@ from dataclasses import dataclass
 
 import msgspec
 
-from pipelines.jobs.array_sizes import ArraySize, array_size
+from pipelines.jobs.array_sizes import array_size
 from pipelines.jobs.cache import expand_features
+from pipelines.jobs.cached_shards import CachedShards, find_cached
 from pipelines.jobs.plan_download import PlannedDownload
 from pipelines.jobs.split_sizes import SplitSize
+from pipelines.store.objects import ObjectStore
 from pipelines.store.s3_upload import PART_BYTES
 from pipelines.teachers.outline import TeacherOutline
-from schemas.features import RowKind, get_feature
+from schemas.features import FeatureSpec, RowKind, get_feature
 
-_FLOP: dict[RowKind, float] = {"sample": 5.40e12, "object_frame": 0.97e12, "phrase": 19.5e9}
+_FLOP: dict[RowKind, float] = {
+    "sample": 5.40e12,
+    "object_frame": 0.97e12,
+    "phrase": 19.5e9,
+    "prompt": 4.6e9,
+}
 """Of SAM3 at 1008 pixels and 32 tokens, two per multiplication, by torch's counter: the trunk of
-an image; memory attention, mask decoder and memory encoder of an object on a frame; a phrase."""
+an image; memory attention, mask decoder and memory encoder of an object on a frame; a phrase;
+prompt encoder and mask decoder of a point or box."""
 
-_SHARE_OF_PEAK: dict[RowKind, float] = {"sample": 0.40, "object_frame": 0.15, "phrase": 0.40}
+_SHARE_OF_PEAK: dict[RowKind, float] = {
+    "sample": 0.40,
+    "object_frame": 0.15,
+    "phrase": 0.40,
+    "prompt": 0.15,
+}
 """Assumed, not measured: the tracker goes object by object, in small kernels."""
+
+_ON_IMAGES: set[RowKind] = {"sample", "object_frame", "prompt"}
+"""What needs the trunk of each image, in one pass for all of them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,14 +65,18 @@ class Speeds(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PlannedFeature(msgspec.Struct, frozen=True, kw_only=True):
-    """One array."""
+    """One array, complete, and what of it is not cached yet."""
 
     array: str
+    row_bytes: int
     rows: int
     shards: int
     files: int
     bytes: int
-    row_bytes: int
+    rows_left: int
+    shards_left: int
+    files_left: int
+    bytes_left: int
 
 
 class PlannedSplit(msgspec.Struct, frozen=True, kw_only=True):
@@ -69,7 +89,10 @@ class PlannedSplit(msgspec.Struct, frozen=True, kw_only=True):
     rows: dict[RowKind, int]
     normalized_bytes: int | None
     features: tuple[PlannedFeature, ...]
+    cached_by: str | None
+    """Digest of the teacher whose shards are there; None when there are none."""
     device_hours: dict[RowKind, float]
+    """For what is left."""
     epoch_bytes: int | None
     """What one epoch of a student reads: each image and each of its features once."""
     epoch_reads: int
@@ -77,12 +100,14 @@ class PlannedSplit(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """All splits, and the sums."""
+    """All splits, and the sums. Hours, requests and their price are of what is left to cache."""
 
     teacher: str
     splits: tuple[PlannedSplit, ...]
     files: int
     feature_bytes: int
+    files_left: int
+    bytes_left: int
     free_bytes: int | None
     """None for a bucket, which is never full."""
     speeds: Speeds
@@ -96,12 +121,12 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     download: PlannedDownload | None
     """None when the data set is not of the registry."""
     dollars: dict[str, float]
-    """``device`` (when known), ``puts``, ``storage_month``, ``epoch_gets``."""
+    """``device`` (when known), ``puts``; of the whole ``storage_month``, ``epoch_gets``."""
 
     @property
     def fits(self) -> bool:
-        """Whether the features fit beside what is stored already."""
-        return self.free_bytes is None or self.feature_bytes <= self.free_bytes
+        """Whether what is left fits beside what is stored already."""
+        return self.free_bytes is None or self.bytes_left <= self.free_bytes
 
 
 def recorded_speeds(outline: TeacherOutline, *, peak_tflops: float, write_gb: float) -> Speeds:
@@ -113,6 +138,7 @@ def recorded_speeds(outline: TeacherOutline, *, peak_tflops: float, write_gb: fl
 
 
 def make_plan(
+    store: ObjectStore,
     teacher: str,
     outline: TeacherOutline,
     sizes: Sequence[SplitSize],
@@ -133,17 +159,20 @@ def make_plan(
     free
         Bytes that the root may still take; None for a bucket.
     """
-    splits = [_plan_split(outline, size, wanted, speeds) for size in sizes]
+    splits = [_plan_split(store, outline, size, wanted, speeds) for size in sizes]
     arrays = [feature for split in splits for feature in split.features]
     stored = sum(array.bytes for array in arrays)
+    left = sum(array.bytes_left for array in arrays)
     puts = sum(_puts(array) for array in arrays)
     hours = _sum_hours(splits)
-    wall, limit = _wall(hours, stored, speeds, workers)
+    wall, limit = _wall(hours, left, speeds, workers)
     return Plan(
         teacher=teacher,
         splits=tuple(splits),
         files=sum(array.files for array in arrays),
         feature_bytes=stored,
+        files_left=sum(array.files_left for array in arrays),
+        bytes_left=left,
         free_bytes=free,
         speeds=speeds,
         workers=workers,
@@ -157,65 +186,95 @@ def make_plan(
 
 
 def _plan_split(
-    outline: TeacherOutline, size: SplitSize, wanted: Sequence[str], speeds: Speeds
+    store: ObjectStore,
+    outline: TeacherOutline,
+    size: SplitSize,
+    wanted: Sequence[str],
+    speeds: Speeds,
 ) -> PlannedSplit:
+    asked = expand_features(wanted)
     specs = [
-        outline.feature(name, codec)
-        for name, codec in expand_features(wanted)
-        if get_feature(name).rows in size.rows
+        outline.feature(name, codec) for name, codec in asked if get_feature(name).rows in size.rows
     ]
-    arrays = [array_size(size, spec) for spec in specs]
-    kinds = {spec.rows for spec in specs}
-    if "object_frame" in kinds:
-        kinds.add("sample")  # tracking needs the trunk of each frame
-    hours = {
-        kind: size.count(kind) * speeds.seconds[kind] / 3600
-        for kind in sorted(kinds)
-        if kind in speeds.seconds
-    }
-    unknown = sorted(kinds - hours.keys())
-    notes = size.notes + (
-        (f"no figures for {', '.join(unknown)} of this teacher: use --calibrate",)
-        if unknown
-        else ()
-    )
-    epoch = [array for array in arrays if array.feature.rows == "sample"]
-    feature_bytes = sum(array.rows * array.feature.item_bytes for array in epoch)
+    cached = find_cached(store, size, specs)
+    hours, unknown = _hours(size, specs, cached, speeds)
+    epoch = [spec for spec in specs if spec.rows in _ON_IMAGES]
+    feature_bytes = sum(size.count(spec.rows) * spec.item_bytes for spec in epoch)
     return PlannedSplit(
         dataset=size.dataset,
         split=size.split,
         counts=size.source,
         rows={kind: size.count(kind) for kind in size.rows},
         normalized_bytes=size.image_bytes,
-        features=tuple(_planned(array) for array in arrays),
+        features=tuple(_planned(size, spec, cached) for spec in specs),
+        cached_by=cached.teacher,
         device_hours=hours,
         epoch_bytes=None if size.image_bytes is None else feature_bytes + size.image_bytes,
         epoch_reads=size.count("sample") * (1 + len(epoch)) if epoch else 0,
-        notes=notes,
+        notes=_notes(size, {get_feature(name).rows for name, _ in asked}, cached, unknown),
     )
 
 
-def _planned(array: ArraySize) -> PlannedFeature:
+def _hours(
+    size: SplitSize, specs: Sequence[FeatureSpec], cached: CachedShards, speeds: Speeds
+) -> tuple[dict[RowKind, float], list[RowKind]]:
+    """Return device hours for what is left, by kind of rows, and the kinds without a figure."""
+    whole: dict[RowKind, frozenset[int]] = {}
+    for spec in specs:
+        whole[spec.rows] = whole.get(spec.rows, cached.of(spec)) & cached.of(spec)
+    if on_images := whole.keys() & _ON_IMAGES:
+        # An image whose trunk is computed for one feature is computed once for all of them.
+        whole["sample"] = frozenset.intersection(*(whole[kind] for kind in on_images))
+    rows = {kind: size.count(kind, done) for kind, done in sorted(whole.items())}
+    hours = {
+        kind: count * speeds.seconds[kind] / 3600
+        for kind, count in rows.items()
+        if kind in speeds.seconds
+    }
+    return hours, [kind for kind, count in rows.items() if count and kind not in hours]
+
+
+def _notes(
+    size: SplitSize, kinds: set[RowKind], cached: CachedShards, unknown: Sequence[RowKind]
+) -> tuple[str, ...]:
+    notes = [note for kind, note in size.notes.items() if kind in kinds]
+    if cached.others:
+        others = ", ".join(cached.others)
+        notes.append(f"counted as cached: features of teacher {cached.teacher}; {others} has fewer")
+    if unknown:
+        notes.append(f"no figures for {', '.join(unknown)} of this teacher: use --calibrate")
+    return tuple(notes)
+
+
+def _planned(size: SplitSize, spec: FeatureSpec, cached: CachedShards) -> PlannedFeature:
+    whole, left = array_size(size, spec), array_size(size, spec, cached.of(spec))
     return PlannedFeature(
-        array=array.feature.array_name,
-        rows=array.rows,
-        shards=array.shards,
-        files=array.files,
-        bytes=array.bytes,
-        row_bytes=array.feature.item_bytes,
+        array=spec.array_name,
+        row_bytes=spec.item_bytes,
+        rows=whole.rows,
+        shards=whole.shards,
+        files=whole.files,
+        bytes=whole.bytes,
+        rows_left=left.rows,
+        shards_left=left.shards,
+        files_left=left.files,
+        bytes_left=left.bytes,
     )
 
 
 def _puts(array: PlannedFeature) -> int:
     """Return the requests that store an array: a shard beyond one part has two more to open it."""
     parts = -(-array.bytes // max(1, array.shards) // PART_BYTES)
-    return array.files + array.shards * (parts + 1 if parts > 1 else 0)
+    return array.files_left + array.shards_left * (parts + 1 if parts > 1 else 0)
 
 
 def _sum_hours(splits: Sequence[PlannedSplit]) -> float | None:
     """Return the device hours of all splits; None when a kind of rows has no figure."""
     for split in splits:
-        kinds = {get_feature(feature.array.partition("@")[0]).rows for feature in split.features}
+        left = [feature.array for feature in split.features if feature.shards_left]
+        kinds = {get_feature(array.partition("@")[0]).rows for array in left}
+        if kinds & _ON_IMAGES:
+            kinds.add("sample")
         if not kinds <= split.device_hours.keys():
             return None
     return sum(sum(split.device_hours.values()) for split in splits)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 from downloaders.base import DatasetEntry, SplitFacts
@@ -16,6 +16,8 @@ from pipelines.store.splits import Split
 from schemas.errors import UsageError
 from schemas.features import RowKind
 from schemas.ids import nearest_name
+from schemas.manifests import ArrayRecord, SplitRecord
+from schemas.prompts import still_prompts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +30,15 @@ class Rows:
     """Rows of the row table, by shard."""
     capacity: int
     """Rows that a shard can hold."""
+
+    def without(self, shards: Collection[int]) -> Rows:
+        """Return the rows of the other shards."""
+        left = [shard for shard in range(len(self.stored)) if shard not in shards]
+        return Rows(
+            stored=tuple(self.stored[shard] for shard in left),
+            named=tuple(self.named[shard] for shard in left),
+            capacity=self.capacity,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +53,8 @@ class SplitSize:
     """Only kinds of which there are any, as far as is known."""
     image_bytes: int | None
     """Bytes of the normalized images and tables; None when nobody knows yet."""
-    notes: tuple[str, ...] = ()
+    notes: dict[RowKind, str] = field(default_factory=dict)
+    """What is not known, or not exactly, of rows of that kind."""
     split_record: Split | None = field(default=None, repr=False)
     """The split itself, when it is normalized."""
 
@@ -51,9 +63,9 @@ class SplitSize:
         """``dataset/split``."""
         return f"{self.dataset}/{self.split}"
 
-    def count(self, kind: RowKind) -> int:
-        """Return how many rows of the kind get features."""
-        return sum(self.rows[kind].stored) if kind in self.rows else 0
+    def count(self, kind: RowKind, done: Collection[int] = ()) -> int:
+        """Return how many rows of the kind get features, but for those of the shards ``done``."""
+        return sum(self.rows[kind].without(done).stored) if kind in self.rows else 0
 
 
 def split_sizes(
@@ -118,6 +130,9 @@ def _normalized_size(split: Split) -> SplitSize:
         )
     if record.phrases:
         rows["phrase"] = _evenly(record.phrases, min(PHRASES_PER_SHARD, record.phrases))
+    if record.prompts:
+        asked = tuple(still_prompts(commit.counts) for commit in commits)
+        rows["prompt"] = Rows(stored=asked, named=asked, capacity=max(asked))
     return SplitSize(
         dataset=record.dataset,
         split=record.split,
@@ -132,19 +147,26 @@ def _published_size(
     entry: DatasetEntry, facts: SplitFacts, rows_per_shard: int, images: int | None
 ) -> SplitSize:
     rows: dict[RowKind, Rows] = {}
-    notes = []
+    notes: dict[RowKind, str] = {}
     images = facts.images or images
     if images:
         rows["sample"] = _evenly(images, rows_per_shard)
     if entry.media == "text" and facts.records:
         rows["phrase"] = _evenly(facts.records, PHRASES_PER_SHARD)
-        notes.append("phrases: at most as many as records; equal ones count once")
+        notes["phrase"] = "phrases: at most as many as records; equal ones count once"
     elif entry.media == "image":
-        notes.append("no phrases yet: normalizing counts them")
+        notes["phrase"] = "no phrases yet: normalizing counts them"
+        notes["prompt"] = "no prompts yet: normalizing counts the objects"
+    if entry.media == "image" and images and facts.objects:
+        prompts = still_prompts({"annotations": facts.objects})
+        rows["prompt"] = _evenly(prompts, -(-prompts // len(rows["sample"].stored)))
+        notes["prompt"] = "prompts: as if none of the objects were a crowd"
     if entry.media == "video" and images and facts.clips and facts.objects:
         frames = round(facts.objects * images / facts.clips)
         rows["object_frame"] = _evenly(frames, max(1, round(frames / len(rows["sample"].stored))))
-        notes.append("object-frames: as if each object were there from its clip's first frame")
+        notes["object_frame"] = (
+            "object-frames: as if each object were there from its clip's first frame"
+        )
     if not rows:
         raise UsageError(
             f"nobody states how large {entry.name} {facts.name} is",
@@ -156,8 +178,33 @@ def _published_size(
         source="published",
         rows=rows,
         image_bytes=None,
-        notes=tuple(notes),
+        notes=notes,
     )
+
+
+def recorded_rows(split: SplitRecord, array: ArrayRecord) -> Rows:
+    """Return the rows of an array as split.json tells: exact sums, over shards that are alike.
+
+    It needs none of the shards' commit records, of which there may be 100,000.
+    """
+    kind = array.feature.rows
+    named = {
+        "sample": split.rows,
+        "phrase": split.phrases,
+        "object_frame": split.counts.get("object_frames", 0),
+        "prompt": split.prompts,
+    }[kind]
+    lost = sum(split.quarantined.values()) if kind == "sample" else 0
+    return Rows(
+        stored=_alike(named - lost, array.shards),
+        named=_alike(named, array.shards),
+        capacity=array.rows_per_shard,
+    )
+
+
+def _alike(rows: int, shards: int) -> tuple[int, ...]:
+    each, more = divmod(rows, shards)
+    return (each + 1,) * more + (each,) * (shards - more)
 
 
 def _evenly(rows: int, capacity: int) -> Rows:

@@ -12,6 +12,7 @@ from pipelines.cli import cache
 from pipelines.cli.progress import open_progress
 from pipelines.engine.work import Failure, UnitReport
 from schemas.errors import StorageError, UnknownNameError, UsageError
+from tests.chaos.small_disk import small_disk
 from tests.engine.stages import make_units
 from tests.jobs import normalized_split as made
 
@@ -123,6 +124,20 @@ def test_what_does_not_fit_is_not_begun(tmp_path: Path, monkeypatch: pytest.Monk
     assert isinstance(result.exception, StorageError)
     assert not Path(tmp_path, "features").exists()
     assert invoke(tmp_path, "--features", "image", "--force").exit_code == 0
+
+
+def test_a_small_disk_is_found_too_small(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk", kibibytes=300) as disk:
+        split = made.normalize(disk, made.Stills())
+        needed = made.plan(split, "image").bytes_left
+        result = invoke(disk, "--features", "image")
+        assert isinstance(result.exception, StorageError)
+        assert f"expected {needed} bytes free" in str(result.exception)
+        assert not Path(disk, "features").exists()
+        assert invoke(disk, "--features", "text").exit_code == 0
+        forced = invoke(disk, "--features", "image", "--force")
+        assert forced.exit_code == 1
+        assert "No space left" in forced.output
 
 
 def test_a_terminal_gets_one_bar() -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from pipelines.jobs.calibrate import calibrate
 from pipelines.jobs.plan import Plan, Speeds, make_plan, recorded_speeds
 from pipelines.jobs.plan_download import plan_download
 from pipelines.jobs.split_sizes import split_sizes
+from pipelines.store import layout
 from pipelines.store.local import LocalObjectStore
 from pipelines.store.splits import Split
 from pipelines.teachers.outline import outline_teacher
@@ -28,9 +30,10 @@ NO_SPEED = Speeds(source="recorded", seconds={}, write_gb=1)
 def plan_published(
     root: Path, dataset: str, *splits: str, features: tuple[str, ...] = (), **options: int
 ) -> Plan:
-    sizes = split_sizes(LocalObjectStore(root), dataset, splits, rows_per_shard=64, **options)
+    store = LocalObjectStore(root)
+    sizes = split_sizes(store, dataset, splits, rows_per_shard=64, **options)
     speeds = recorded_speeds(SAM3, peak_tflops=989, write_gb=1)
-    return make_plan("facebook/sam3", SAM3, sizes, features, speeds, free=None)
+    return make_plan(store, "facebook/sam3", SAM3, sizes, features, speeds, free=None)
 
 
 @pytest.mark.parametrize(
@@ -38,6 +41,7 @@ def plan_published(
     [
         (made.Stills(count=30), ("image.trunk", "text.tokens")),
         (made.Stills(count=30), ("image.trunk@int8", "image.trunk@fp8_e4m3", "text.mask")),
+        (made.Stills(count=30), ("image.trunk", "prompts")),
         (made.Clips(count=4), ("image.trunk", "memory")),
     ],
 )
@@ -46,7 +50,7 @@ def test_the_bytes_are_those_of_the_cache(
 ) -> None:
     split = made.normalize(tmp_path, source, rows_per_shard=10)
     sizes = split_sizes(split.store, "made-up", [], rows_per_shard=64)
-    plan = make_plan("tiny", TINY, sizes, features, NO_SPEED, free=1)
+    plan = make_plan(split.store, "tiny", TINY, sizes, features, NO_SPEED, free=1)
     cached = made.plan(split, *features)
     for stage in cached.stages:
         for unit in stage.units:
@@ -60,6 +64,79 @@ def test_the_bytes_are_those_of_the_cache(
     assert plan.device_hours is None
     assert plan.wall_hours is None
     assert not plan.fits
+
+
+def test_only_what_is_missing_is_priced(tmp_path: Path) -> None:
+    split = made.normalize(tmp_path, made.Stills(count=12), rows_per_shard=3)
+    wanted = ("image.trunk", "prompts.mask_logits")
+    speed = Speeds(source="recorded", seconds={"sample": 3600, "prompt": 36}, write_gb=1)
+
+    def make() -> Plan:
+        sizes = split_sizes(split.store, "made-up", [], rows_per_shard=64)
+        return make_plan(split.store, "tiny", TINY, sizes, wanted, speed, free=None)
+
+    fresh = make()
+    assert (fresh.bytes_left, fresh.files_left) == (fresh.feature_bytes, fresh.files)
+    assert fresh.splits[0].device_hours == {"prompt": 0.22, "sample": 11}
+    (trunk,) = made.plan(split, "image.trunk").stages
+    for unit in trunk.units[:3]:
+        trunk.stage.run(unit)
+    (both,) = made.plan(split, *wanted).stages
+    both.stage.run(both.units[0])
+    before = made.tree(tmp_path)
+    plan = make()
+    (planned,) = plan.splits
+    assert (plan.feature_bytes, plan.files) == (fresh.feature_bytes, fresh.files)
+    assert planned.cached_by == made.load_tiny().spec.digest
+    assert [feature.shards_left for feature in planned.features] == [1, 3]
+    assert [feature.rows_left for feature in planned.features] == [3, 16]
+    # The trunk is computed for the prompts, of shards too in which it is cached itself.
+    assert planned.device_hours == {"prompt": 0.16, "sample": 8}
+    assert plan.dollars["device"] == pytest.approx(3 * 8.16)
+    assert plan.dollars["storage_month"] == fresh.dollars["storage_month"]
+    for unit in both.units[1:]:
+        both.stage.run(unit)
+    added = {key: body for key, body in made.tree(tmp_path).items() if key not in before}
+    assert plan.files_left == plan.put_requests == len(added)
+    assert plan.bytes_left == pytest.approx(sum(map(len, added.values())), rel=0.01)
+    done = make()
+    assert (done.bytes_left, done.files_left, done.device_hours) == (0, 0, 0)
+
+
+def test_features_of_an_older_split_or_of_less_use_are_not_counted(tmp_path: Path) -> None:
+    split = made.normalize(tmp_path, made.Stills(count=12), rows_per_shard=3)
+    (stage,) = made.plan(split, "image.trunk").stages
+    for unit in stage.units[:2]:
+        stage.stage.run(unit)
+    features = tmp_path / "features/made-up/stills"
+    mine = made.load_tiny().spec.digest
+    other = features / ("f" * 16)
+    shutil.copytree(features / mine, other)
+    (other / "image.trunk/commits/00001.json").unlink()
+    (size,) = split_sizes(split.store, "made-up", [], rows_per_shard=64)
+    plan = make_plan(split.store, "tiny", TINY, [size], ("image",), NO_SPEED, free=None)
+    assert plan.splits[0].features[0].shards_left == 2
+    assert plan.splits[0].notes == (
+        f"counted as cached: features of teacher {mine}; {'f' * 16} has fewer",
+        "no figures for sample of this teacher: use --calibrate",
+    )
+    record = split.store.get(layout.split_key("made-up", "stills"))
+    Path(tmp_path, layout.split_key("made-up", "stills")).write_bytes(record + b"\n")
+    (size,) = split_sizes(split.store, "made-up", [], rows_per_shard=64)
+    plan = make_plan(split.store, "tiny", TINY, [size], ("image",), NO_SPEED, free=None)
+    assert plan.splits[0].cached_by is None
+    assert plan.splits[0].features[0].shards_left == 4
+
+
+def test_prompts_are_counted_where_objects_are(tmp_path: Path) -> None:
+    plan = plan_published(tmp_path, "coco", "val2017", features=("prompts.mask_logits",))
+    (split,) = plan.splits
+    assert split.features[0].rows == 2 * 36781
+    assert split.device_hours.keys() == {"sample", "prompt"}
+    assert split.notes == ("prompts: as if none of the objects were a crowd",)
+    unknown = plan_published(tmp_path, "sa-1b", "train", features=("prompts",), images=1000)
+    assert unknown.splits[0].features == ()
+    assert unknown.splits[0].notes == ("no prompts yet: normalizing counts the objects",)
 
 
 def test_before_anything_is_downloaded(tmp_path: Path) -> None:
@@ -110,12 +187,16 @@ def test_the_live_teacher_is_timed(tmp_path: Path) -> None:
     clips = made.normalize(tmp_path, made.Clips(count=1))
     stills = made.normalize(tmp_path, made.Stills(count=3))
     sizes = split_sizes(clips.store, "made-up", [], rows_per_shard=64)
-    speeds = calibrate(stills.store, made.load_tiny(), sizes, batch=2, seconds=0.01)
+    wanted = ("text", "memory", "prompts")
+    teacher = made.load_tiny()
+    speeds = calibrate(stills.store, teacher, sizes, wanted, batch=2, seconds=0.01)
     assert speeds.source == "calibrated"
-    assert speeds.seconds.keys() == {"sample", "phrase", "object_frame"}
+    assert speeds.seconds.keys() == {"sample", "phrase", "object_frame", "prompt"}
+    usual = calibrate(stills.store, teacher, sizes, (), batch=2, seconds=0.01)
+    assert usual.seconds.keys() == {"sample", "phrase", "object_frame"}
     assert all(seconds >= 0 for seconds in speeds.seconds.values())
     assert speeds.write_gb > 0
-    plan = make_plan("tiny", TINY, sizes, (), speeds, free=None, workers=2)
+    plan = make_plan(clips.store, "tiny", TINY, sizes, (), speeds, free=None, workers=2)
     assert plan.device_hours is not None
     assert plan.wall_hours is not None
     assert not made.tree(tmp_path)
@@ -164,7 +245,12 @@ class TestCommand:
     def test_it_prints(self, split: Split) -> None:
         result = self.invoke(split)
         assert result.exit_code == 0, result.output
-        for text in ("made-up/stills: 9 images", "(normalized)", "image.trunk", "use --calibrate"):
+        for text in (
+            "made-up/stills: 9 images, 6 phrases, 18 prompts (normalized)",
+            "image.trunk",
+            "left to cache",
+            "use --calibrate",
+        ):
             assert text in result.output
 
     def test_json_is_the_plan(self, split: Split) -> None:
