@@ -55,12 +55,24 @@ class PointPrompt:
 def box_corners(mask: MaskRLE) -> PointPrompt:
     """Return the corners of the tight box: the outermost pixels of the mask, which has some."""
     left, top, right, bottom = _require_pixels(mask).box
+    return box_prompt(left, top, right - 1, bottom - 1, height=mask.height, width=mask.width)
+
+
+def box_prompt(
+    left: float, top: float, right: float, bottom: float, *, height: int, width: int
+) -> PointPrompt:
+    """Return the box whose outermost pixels these are."""
     return PointPrompt(
-        points=((left, top), (right - 1, bottom - 1)),
+        points=((left, top), (right, bottom)),
         labels=(CORNER_FIRST, CORNER_LAST),
-        height=mask.height,
-        width=mask.width,
+        height=height,
+        width=width,
     )
+
+
+def point_prompt(column: float, row: float, *, height: int, width: int) -> PointPrompt:
+    """Return the pixel of an object."""
+    return PointPrompt(points=((column, row),), labels=(INSIDE,), height=height, width=width)
 
 
 def central_point(mask: MaskRLE) -> PointPrompt:
@@ -87,12 +99,7 @@ def sampled_point(mask: MaskRLE, seed: str) -> PointPrompt:
 
 
 def _one_point(mask: MaskRLE, column: int, row: int) -> PointPrompt:
-    return PointPrompt(
-        points=((float(column), float(row)),),
-        labels=(INSIDE,),
-        height=mask.height,
-        width=mask.width,
-    )
+    return point_prompt(float(column), float(row), height=mask.height, width=mask.width)
 
 
 def _deepest(mask_HW: Mask) -> Mask:

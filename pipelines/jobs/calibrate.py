@@ -19,17 +19,15 @@ from pipelines.store.objects import ObjectStore
 from pipelines.store.splits import Split, StoredClip
 from pipelines.teachers.base import Teacher
 from schemas.features import RowKind, get_feature
-from schemas.prompts import CORNER_FIRST, CORNER_LAST, INSIDE, PointPrompt
+from schemas.prompts import box_prompt, point_prompt
 from schemas.videos import object_frames
 
 _WRITE_BLOCK = 16 << 20
 _PHRASES = 64
 _PROMPTS = 16
 """Of an image; how many there are decides only whose share of the neck a prompt bears."""
-_POINT = PointPrompt(points=((20, 20),), labels=(INSIDE,), height=100, width=100)
-_BOX = PointPrompt(
-    points=((10, 10), (60, 60)), labels=(CORNER_FIRST, CORNER_LAST), height=100, width=100
-)
+_POINT = point_prompt(20, 20, height=100, width=100)
+_BOX = box_prompt(10, 10, 60, 60, height=100, width=100)
 
 
 def calibrate(

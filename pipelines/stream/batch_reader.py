@@ -17,13 +17,18 @@ from pipelines.stream.batches import Batch
 from pipelines.stream.buffers import BufferPool
 from pipelines.stream.image_reader import ImageReader
 from pipelines.stream.indexed_array import open_array
-from pipelines.stream.memory import Memory, MemoryReader, gather_memory
+from pipelines.stream.memory import COLUMNS as MEMORY_COLUMNS
+from pipelines.stream.memory import Memory, memory_of
+from pipelines.stream.object_rows import ObjectRowReader, gather_rows
 from pipelines.stream.objects import ObjectReader, Objects
 from pipelines.stream.options import StreamOptions
 from pipelines.stream.phrases import PhraseReader, Phrases, gather_phrases
+from pipelines.stream.prompts import COLUMNS as PROMPT_COLUMNS
+from pipelines.stream.prompts import Prompts, prompts_of
 from pipelines.stream.samples import SampleIndex
 from pipelines.stream.selection import SelectedSplit
 from pipelines.stream.stored_rows import stored_dtype, typed
+from schemas.features import RowKind
 from schemas.manifests import Manifest
 
 Rows = npt.NDArray[np.int64]
@@ -37,6 +42,7 @@ class Records:
     objects: tuple[Objects, ...] | None = None
     phrases: Phrases | None = None
     memory: Memory | None = None
+    prompts: Prompts | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +63,7 @@ class PendingBatch:
             objects=records.objects,
             phrases=records.phrases,
             memory=records.memory,
+            prompts=records.prompts,
         )
 
 
@@ -103,8 +110,12 @@ class BatchReader:
         ]
         self._objects = [ObjectReader(store, split.published) for split in splits]
         self._phrases = _phrase_readers(store, manifest, splits, verify=options.verify)
-        self._memory = _memory_readers(store, manifest, splits, verify=options.verify)
+        self._memory = _row_readers(store, manifest, splits, "object_frame", MEMORY_COLUMNS)
+        self._prompts = _row_readers(store, manifest, splits, "prompt", PROMPT_COLUMNS)
         self._wants_phrases = options.phrases or bool(splits[0].of_kind("phrase"))
+        self._wants_records = bool(
+            options.annotations or self._wants_phrases or self._memory or self._prompts
+        )
         self._pools = {
             name: self._pool(spec.stored_shape, stored_dtype(spec))
             for name, spec in splits[0].specs("sample").items()
@@ -150,7 +161,7 @@ class BatchReader:
             draws = np.repeat(positions, frames)
             work += self._start_images(threads.readers, numbers, rows, flat, batch["sizes"], draws)
         records = None
-        if self._options.annotations or self._wants_phrases or self._memory:
+        if self._wants_records:
             records = threads.gatherers.submit(self._gather, threads.readers, numbers, rows, keys)
         return PendingBatch(batch=batch, work=tuple(work), records=records)
 
@@ -208,18 +219,25 @@ class BatchReader:
     def _gather(self, threads: Executor, numbers: Rows, rows: Rows, keys: Sequence[str]) -> Records:
         options = self._options
         pairs = list(zip(numbers.tolist(), rows.tolist(), strict=True))
-        objects, phrases, memory = None, None, None
-        if options.annotations or self._wants_phrases:
+        objects, phrases, memory, prompts = None, None, None, None
+        if options.annotations or self._wants_phrases or self._prompts:
             objects = tuple(threads.map(lambda at: self._objects[at[0]].objects(at[1]), pairs))
         if self._wants_phrases:
             texts = tuple(threads.map(lambda at: self._objects[at[0]].texts(at[1]), pairs))
             phrases = gather_phrases(self._phrases, numbers, objects or (), texts, threads)
+        verify = options.verify
         if self._memory:
-            memory = gather_memory(
-                self._memory, numbers, rows, keys, threads, verify=options.verify
+            memory = memory_of(
+                gather_rows(self._memory, numbers, rows, keys, threads, verify=verify)
             )
+        if self._prompts:
+            found = gather_rows(self._prompts, numbers, rows, keys, threads, verify=verify)
+            prompts = prompts_of(found, objects or (), keys)
         return Records(
-            objects=objects if options.annotations else None, phrases=phrases, memory=memory
+            objects=objects if options.annotations else None,
+            phrases=phrases,
+            memory=memory,
+            prompts=prompts,
         )
 
     def _pool(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> BufferPool:
@@ -247,21 +265,25 @@ def _phrase_readers(
     ]
 
 
-def _memory_readers(
-    store: ObjectStore, manifest: Manifest, splits: Sequence[SelectedSplit], *, verify: bool
-) -> list[MemoryReader]:
-    if not splits[0].of_kind("object_frame"):
+def _row_readers(
+    store: ObjectStore,
+    manifest: Manifest,
+    splits: Sequence[SelectedSplit],
+    kind: RowKind,
+    columns: Sequence[str],
+) -> list[ObjectRowReader]:
+    if not splits[0].of_kind(kind):
         return []
     return [
-        MemoryReader(
+        ObjectRowReader(
             store,
-            split.of_kind("object_frame"),
+            split.of_kind(kind),
             {
                 name: open_array(store, manifest, split.published, feature)
-                for name, feature in split.of_kind("object_frame").items()
+                for name, feature in split.of_kind(kind).items()
             },
             split.published.split.rows_per_shard,
-            verify=verify,
+            columns,
         )
         for split in splits
     ]

@@ -13,6 +13,7 @@ from pipelines.store.tensor_codec import TensorCodec
 from pipelines.stream.memory import Memory
 from pipelines.stream.objects import Objects
 from pipelines.stream.phrases import Phrases
+from pipelines.stream.prompts import Prompts
 from schemas.features import FeatureSpec
 
 
@@ -40,8 +41,9 @@ class Batch:
     """Annotated objects of each image."""
     phrases: Phrases | None = None
     memory: Memory | None = None
+    prompts: Prompts | None = None
     specs: dict[str, FeatureSpec]
-    """What each feature is, those of phrases and of memory included."""
+    """What each feature is, those of phrases, memory and prompts included."""
 
     def values(self, name: str, dtype: torch.dtype = torch.float16) -> torch.Tensor:
         """Return a feature decoded, on the device where it is: ``[…, *item]`` of ``dtype``."""
@@ -60,7 +62,7 @@ class Batch:
         return self._with_tensors(torch.Tensor.pin_memory)
 
     def _stored(self, name: str) -> torch.Tensor:
-        for group in (self, self.phrases, self.memory):
+        for group in (self, self.phrases, self.memory, self.prompts):
             if group is not None and name in group.features:
                 return group.features[name]
         raise KeyError(name)
@@ -73,10 +75,11 @@ class Batch:
             features={name: change(tensor) for name, tensor in self.features.items()},
             phrases=self.phrases and _changed(self.phrases, change),
             memory=self.memory and _changed(self.memory, change),
+            prompts=self.prompts and _changed(self.prompts, change),
         )
 
 
-def _changed(group: Any, change: Any) -> Any:  # noqa: ANN401  Phrases or Memory
+def _changed(group: Any, change: Any) -> Any:  # noqa: ANN401  Phrases, Memory or Prompts
     tensors = {
         name: change(value)
         for name in group.__slots__

@@ -50,7 +50,7 @@ class FeatureStream(IterableDataset[Batch]):
     features
         Names of arrays, as ``image.trunk``, ``image.trunk@int8`` or ``image.trunk/TEACHER``; or
         such names by names of your own. Features of phrases come in ``Batch.phrases``, those of
-        tracked objects in ``Batch.memory``.
+        tracked objects in ``Batch.memory``, of prompts in ``Batch.prompts``.
     teacher
         Digest, for features that are named without one; needed when the manifest has several.
     splits

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from schemas.errors import IdentityError, UsageError
-from schemas.features import FeatureSpec, RowKind, TeacherSpec, get_feature
+from schemas.features import FeatureSpec, RowKind, TeacherSpec
 from schemas.ids import nearest_name
 from schemas.manifests import Manifest, ManifestFeature, ManifestSplit
 
@@ -107,12 +107,6 @@ def choose_features(
         known = {array for split in manifest.splits for array in _arrays(split, spec)}
         if array not in known:
             raise nearest_name(f"feature of manifest {manifest.name}", array, known)
-        if get_feature(array.partition("@")[0]).rows == "prompt":
-            raise UsageError(
-                f"feature {array} of manifest {manifest.name}",
-                expected="features of samples, phrases or object-frames: prompts are not streamed",
-                fix="Read the array itself: its row table names key, object and prompt.",
-            )
         choices.append(FeatureChoice(name=name, array=array, teacher=spec))
     return tuple(choices)
 

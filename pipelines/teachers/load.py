@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pipelines.teachers.base import Teacher, TeacherOptions
+from pipelines.teachers.base import TeacherOptions
 from pipelines.teachers.sam3 import Sam3Teacher
 from pipelines.teachers.tiny import tiny_teacher_folder
 from schemas.errors import UsageError
@@ -16,7 +16,7 @@ OFFICIAL = "facebook/sam3"
 
 def load_teacher(
     name: str, options: TeacherOptions | None = None, *, cache: Path | None = None
-) -> Teacher:
+) -> Sam3Teacher:
     """Load ``tiny``, a local folder, or ``OWNER/NAME`` from the Hugging Face hub.
 
     Parameters

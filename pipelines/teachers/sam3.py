@@ -119,6 +119,16 @@ class Sam3Teacher:
             found = blocks | self._maps.of_trunk(tokens_BTC, maps) | decoded
         return {name: found[name] for name in wanted}
 
+    def decode_prompts(
+        self, trunk_BCGG: torch.Tensor, prompts: Sequence[Sequence[PointPrompt]]
+    ) -> DeviceFeatures:
+        """Return ``PROMPTED`` for prompts on estimates of ``image.trunk``, as ``encode_prompts``.
+
+        The gradient flows to the estimates: a student learns from masks by frozen decoders. Call
+        it under the autocast of the training step.
+        """
+        return self._prompts.decode(trunk_BCGG.flatten(2).transpose(1, 2), prompts)
+
     def encode_text(self, phrases: Sequence[str]) -> Features:
         """See ``Teacher.encode_text``."""
         tokens = tokenize(phrases, self._spec.tokenize.context)

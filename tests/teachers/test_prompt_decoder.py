@@ -42,6 +42,20 @@ def test_masks_of_stills_are_what_transformers_computes(
     assert (first - second).abs().max() > 0.1
 
 
+def test_an_estimate_of_the_trunk_is_decoded_alike_and_gets_a_gradient(
+    tiny_teacher: Sam3Teacher,
+) -> None:
+    images = torch.stack(random_frames(SIZE, 2))
+    found = tiny_teacher.encode_prompts(images, PROMPTS, ("image.trunk", "prompts.mask_logits"))
+    trunk = found["image.trunk"].clone().requires_grad_()
+    decoded = tiny_teacher.decode_prompts(trunk, PROMPTS)["prompts.mask_logits"]
+    torch.testing.assert_close(decoded, found["prompts.mask_logits"], atol=1e-4, rtol=0)
+    decoded[:3].sum().backward()  # type: ignore[no-untyped-call]
+    assert trunk.grad is not None
+    assert trunk.grad[0].abs().sum() > 0
+    assert trunk.grad[1].abs().sum() == 0
+
+
 def direct(
     tracker: Sam3TrackerVideoModel, video: torch.Tensor, prompt: PointPrompt
 ) -> tuple[torch.Tensor, torch.Tensor]:
