@@ -47,8 +47,8 @@ class Run:
         return self.source.startswith("s3://")
 
 
-def picture(jpeg: bytes) -> torch.Tensor:
-    return resize_to_square(decode_checked(jpeg, "bench"), SIDE)
+def picture(jpeg: bytes, out: torch.Tensor | None = None) -> torch.Tensor:
+    return resize_to_square(decode_checked(jpeg, "bench"), SIDE, out)
 
 
 def limit(run: Run) -> Iterator[Pair]:
@@ -64,7 +64,7 @@ def limit(run: Run) -> Iterator[Pair]:
         row = memoryview(stored[turn][place].numpy()).cast("B")
         assert os.preadv(features, [row], index * ITEM_BYTES) == ITEM_BYTES
         jpeg = os.pread(jpegs, ends[index] - begins[index], begins[index])
-        images[turn][place].copy_(picture(jpeg))
+        picture(jpeg, images[turn][place])
 
     rng = np.random.default_rng(1)
     order = np.concatenate([rng.permutation(len(ends)) for _ in range(run.epochs)])

@@ -15,10 +15,17 @@ from schemas.errors import DataError
 from schemas.features import PreprocessSpec
 
 
-def resize_to_square(image_HWC: npt.NDArray[np.uint8], size: int) -> torch.Tensor:
+def resize_to_square(
+    image_HWC: npt.NDArray[np.uint8], size: int, out_CHW: torch.Tensor | None = None
+) -> torch.Tensor:
     """Return the RGB image as uint8 ``[3, size, size]``; the aspect is not kept.
 
     Bilinear with antialias, rounded to uint8: a float32 resize would differ by up to one level.
+
+    Parameters
+    ----------
+    out_CHW
+        Where to put it, as a row of a batch; by default into new memory.
 
     Raises
     ------
@@ -33,9 +40,14 @@ def resize_to_square(image_HWC: npt.NDArray[np.uint8], size: int) -> torch.Tenso
         )
     # PyTorch wants memory that it may write to; arrays that PIL lends are read-only.
     image = torch.from_numpy(np.require(image_HWC, requirements=["C", "W"]))
-    batch_BCHW = image.permute(2, 0, 1).unsqueeze(0)
-    resized = F.interpolate(batch_BCHW, (size, size), mode="bilinear", antialias=True)
-    return resized[0].contiguous()
+    # The batch comes first: PyTorch takes strides of ``permute(2, 0, 1)[None]`` for planes, and
+    # needs twice the time for equal pixels. Of turning the result, numpy makes half the work.
+    batch_BCHW = image[None].permute(0, 3, 1, 2)
+    resized_BCHW = F.interpolate(batch_BCHW, (size, size), mode="bilinear", antialias=True)
+    if out_CHW is None:
+        out_CHW = torch.empty((3, size, size), dtype=torch.uint8)
+    np.copyto(out_CHW.numpy(), resized_BCHW[0].numpy())
+    return out_CHW
 
 
 def normalize(batch_BCHW: torch.Tensor, spec: PreprocessSpec) -> torch.Tensor:

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from pipelines.media.images import Image_HWC, decode_image
-from pipelines.media.video import VideoFrame, open_video
 from schemas.errors import DataError
+
+if TYPE_CHECKING:
+    from pipelines.media.video import VideoFrame
 
 _WAITING = 32
 """Frames that were passed and stay decoded, for threads that come a little later."""
@@ -57,6 +59,9 @@ def decode_stored(
     """
     if not is_video(encoded):
         return still(encoded, key)
+    # Most splits have no video: their readers need no ffmpeg.
+    from pipelines.media.video import open_video
+
     number = frame_number(key)
     with open_video(encoded, key) as video:
         for frame in video.frames(max(number, 1)):
@@ -143,6 +148,8 @@ class _Pass:
         return self._advance(key, number)
 
     def _begin(self, key: str, every: int) -> None:
+        from pipelines.media.video import open_video
+
         with open_video(self._encoded, key) as video:
             self._every, self._frames = every, video.frames(every)
         self._passed = -1

@@ -2,7 +2,8 @@
 
 A batch of trunk features is 85 MB at 8 images. Fresh memory of that size is mapped and zeroed by
 the kernel each time; measured with 2 threads of ``preadv`` from the page cache, that brings reading
-from 11 to 16 GB/s down to 3.
+from 11 to 16 GB/s down to 3. Blocks begin at a page: a row of 10 MB is copied from the page cache
+in 1.1 ms to a page's begin, in 3.9 ms to 16 bytes behind it, where ``malloc`` puts large blocks.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+
+_PAGE_BYTES = 4096
 
 
 class BufferPool:
@@ -44,7 +47,13 @@ class BufferPool:
         try:
             block = self._free.pop()
         except IndexError:
-            block = np.empty(self._bytes, dtype=np.uint8)
+            block = _page_aligned(self._bytes)
         leased = block.view(self._dtype).reshape(self._shape)
         weakref.finalize(leased, self._free.append, block).atexit = False
         return torch.from_numpy(leased)
+
+
+def _page_aligned(count: int) -> npt.NDArray[np.uint8]:
+    block = np.empty(count + _PAGE_BYTES, dtype=np.uint8)
+    start = -block.ctypes.data % _PAGE_BYTES
+    return block[start : start + count]

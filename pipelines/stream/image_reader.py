@@ -82,10 +82,9 @@ class ImageReader:
             with named(self._name(int(rows[place]))):
                 image_HWC = self._decode(body, str(self._index.keys[int(rows[place])]))
                 sizes[place] = image_HWC.shape[1], image_HWC.shape[0]
-                resized_CHW = resize_to_square(image_HWC, out_BCHW.shape[-1])
+                resized_CHW = resize_to_square(image_HWC, out_BCHW.shape[-1], out_BCHW[place])
                 if self._augment is not None:
-                    resized_CHW = self._augment(resized_CHW, draws(place))
-                out_BCHW[place].copy_(resized_CHW)
+                    resized_CHW.copy_(self._augment(resized_CHW, draws(place)))
 
     def _decode(self, encoded: memoryview, key: str) -> Image_HWC:
         """Decode what is known to be the published bytes by the faster of two equal decoders."""

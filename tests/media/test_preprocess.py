@@ -46,6 +46,14 @@ def test_resized_image_is_contiguous_channels_first() -> None:
     assert resized.is_contiguous()
 
 
+def test_resizes_into_a_row_of_a_batch() -> None:
+    batch = torch.full((3, 3, 64, 64), 7, dtype=torch.uint8)
+    image = random_image(50, 70)
+    assert resize_to_square(image, 64, batch[1]).data_ptr() == batch[1].data_ptr()
+    assert torch.equal(batch[1], resize_to_square(image, 64))
+    assert (batch[[0, 2]] == 7).all()
+
+
 def test_resizing_leaves_the_image_alone() -> None:
     image = random_image(64, 64)
     resize_to_square(image, 64).zero_()

@@ -56,3 +56,8 @@ def test_types_that_numpy_has_and_torch_names_otherwise() -> None:
         tensor = BufferPool((3,), np.dtype(name), keep=1).take()
         assert tensor.numpy().dtype == np.dtype(name)
     assert BufferPool((2,), np.dtype("<u2"), keep=1).take().view(torch.bfloat16).shape == (2,)
+
+
+def test_blocks_begin_at_a_page() -> None:
+    for count in (3, 4096, 50 << 20):
+        assert BufferPool((count,), np.dtype("|u1"), keep=1).take().data_ptr() % 4096 == 0

@@ -71,6 +71,28 @@ def test_batches_may_be_kept(store: LocalObjectStore) -> None:
         assert np.array_equal(last.numpy(), feature_of(keys[-1], PLAN).astype(np.float16))
 
 
+def test_what_was_kept_stays_while_and_after_others_are_read(store: LocalObjectStore) -> None:
+    """A row of one batch, and images of another, over many batches and past the iterator's end."""
+    stream = make_stream(store, epochs=None, prefetch=2)
+    batches = iter(stream)
+    first, second = next(batches), next(batches)
+    assert second.images_BCHW is not None
+    row, images = first.features["image.trunk"][1], second.images_BCHW[2:]
+    keys = first.keys[1], second.keys[2]
+    copies = row.clone(), images.clone()
+    del first, second
+    for _ in range(20):
+        next(batches)
+    batches.close()
+    for _ in zip(range(10), make_stream(store, epochs=None), strict=False):
+        pass
+    assert torch.equal(row, copies[0])
+    assert torch.equal(images, copies[1])
+    assert np.array_equal(row.numpy(), feature_of(keys[0], PLAN).astype(np.float16))
+    expected = resize_to_square(decode_image(jpeg_of(keys[1]), keys[1]), 32)
+    assert torch.equal(images[0], expected)
+
+
 def test_batches_run_on_over_the_end_of_an_epoch(store: LocalObjectStore) -> None:
     batches = list(make_stream(store, epochs=4, batch_size=4))
     assert [len(batch.keys) for batch in batches] == [4] * 11
