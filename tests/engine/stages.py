@@ -62,6 +62,8 @@ class MarkStage:
             os.kill(os.getpid(), signal.SIGKILL)
         if shard in self.stop_once and attempt == 0:
             os.kill(os.getpid(), signal.SIGSTOP)
+            # The thread that sends the signal may go on for a moment.
+            threading.Event().wait()
         if shard in self.hang_once and attempt == 0:
             threading.Event().wait()
         if shard in self.raise_always or (shard in self.raise_once and attempt == 0):
