@@ -4,6 +4,9 @@ import subprocess
 import sys
 
 import pytest
+from typer.testing import CliRunner
+
+from pipelines.cli.main import build_app
 
 HEAVY = (
     "torch", "ray", "transformers", "timm", "pyarrow", "zarr", "boto3", "httpx", "skimage", "numpy",
@@ -38,6 +41,25 @@ def test_help_lists_the_commands_and_loads_nothing_heavy() -> None:
     ):  # fmt: skip
         assert command in run.stdout
     assert "HEAVY []" in run.stdout, run.stdout + run.stderr
+
+
+@pytest.mark.parametrize("columns", [60, 80])
+def test_help_cuts_nothing_on_a_narrow_terminal(columns: int) -> None:
+    app = build_app()
+
+    def help_of(*command: str) -> str:
+        return CliRunner().invoke(app, [*command, "--help"], terminal_width=columns).output
+
+    whole = help_of()
+    names = whole.partition("Commands:")[2].split("\n  ")[1:]
+    pages = {name.split()[0]: help_of(name.split()[0]) for name in names if name[0] != " "}
+    assert {"datasets", "download", "normalize", "train"} <= pages.keys()
+    for page in (whole, *pages.values()):
+        assert max(map(len, page.splitlines())) <= columns
+        assert "…" not in page
+        assert "..." not in page.replace("[ARGS]...", "")
+    assert "--verify-existing " in pages["download"]
+    assert "--max-quarantined SHARE " in pages["normalize"]
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,7 @@ def datasets(
 ) -> None:
     """List the data sets that can be downloaded, or show one in full."""
     from downloaders.registry import DATASETS, find_dataset
-    from pipelines.cli import download_view as view
+    from pipelines.cli import datasets_view as view
 
     if name is None:
         view.show_datasets([find_dataset(known) for known in sorted(DATASETS)])

@@ -1,14 +1,12 @@
-"""What `samdistill datasets` and `samdistill download` show; fits into 60 columns."""
+"""What `samdistill download` shows; fits into 60 columns."""
 
 from __future__ import annotations
 
 import contextlib
 import sys
 import threading
-from collections.abc import Iterator, Sequence
-from typing import Literal
+from collections.abc import Iterator
 
-from rich import box
 from rich.console import Console
 from rich.filesize import decimal
 from rich.progress import (
@@ -21,72 +19,37 @@ from rich.progress import (
     TimeRemainingColumn,
     TransferSpeedColumn,
 )
-from rich.table import Table
-from rich.text import Text
 
-from downloaders.base import Downloader, DownloadPlan, RemoteFile, SplitFacts
+from downloaders.base import DownloadPlan, RemoteFile
 from downloaders.disk import free_bytes
 from downloaders.raw_folder import RawFolder
+from pipelines.cli.datasets_view import NARROW, file_rows, open_console, plan_bytes, print_labelled
 from pipelines.jobs.download import DownloadReport
 from pipelines.jobs.download_threads import FileProgress
 
-_NARROW = 80
-_FILES_SHOWN = 20
+_BARS_SHOWN = 20
 _LINE_EVERY_PERCENT = 10
 _LINE_EVERY_BYTES = 1_000_000_000
 
 
-def show_datasets(downloaders: Sequence[Downloader]) -> None:
-    """Print one line per data set."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for heading in ("name", "what", "media", "splits"):
-        table.add_column(heading, overflow="fold")
-    table.add_column("download", justify="right", no_wrap=True)
-    for downloader in downloaders:
-        entry = downloader.entry
-        splits = " ".join(split.name for split in entry.splits if split.by_default)
-        table.add_row(entry.name, entry.title, entry.media, splits, plan_bytes(downloader.plan([])))
-    _console().print(table)
-
-
-def show_dataset(downloader: Downloader) -> None:
-    """Print all that is known of one data set."""
-    entry = downloader.entry
-    console = _console()
-    console.print(entry.title, style="bold")
-    console.print(
-        _grid(
-            ("about", entry.about),
-            ("licence", entry.licence + (" (--accept-licence)" if entry.must_accept else "")),
-            ("features", ", ".join(entry.suitable_features)),
-            ("to do first", entry.to_do or "nothing"),
-            ("homepage", entry.homepage),
-            ("cite", entry.cite),
-        )
-    )
-    console.print(_split_table(downloader))
-
-
 def show_plan(plan: DownloadPlan, raw: RawFolder, origin: str | None) -> None:
     """Print what will be brought, from where, to where."""
-    console, more = _console(), len(plan.files) - _FILES_SHOWN
+    console = open_console()
     console.print(f"{plan.entry.title}: {' '.join(plan.splits)}", style="bold")
-    console.print(
-        _grid(
-            ("licence", plan.entry.licence),
-            *((("to do first", plan.entry.to_do),) if plan.entry.to_do else ()),
-            ("from", origin or "the publisher"),
-            ("into", f"{raw.path} ({decimal(free_bytes(raw.path))} free)"),
-            ("files", f"{len(plan.files)}, {plan_bytes(plan)} as published"),
-            *(("", f"{file.name}  {_size(file)}") for file in plan.files[:_FILES_SHOWN]),
-            *((("", f"… and {more} more"),) if more > 0 else ()),
-        )
+    print_labelled(
+        console,
+        ("licence", plan.entry.licence),
+        *((("to do first", plan.entry.to_do),) if plan.entry.to_do else ()),
+        ("from", origin or "the publisher"),
+        ("into", f"{raw.path} ({decimal(free_bytes(raw.path))} free)"),
+        ("files", f"{len(plan.files)}, {plan_bytes(plan)} as published"),
+        *file_rows(plan.files),
     )
 
 
 def show_report(report: DownloadReport) -> None:
     """Print one line per file on standard output, and one per failure on standard error."""
-    console = _console()
+    console = open_console()
     for outcome in report.outcomes:
         if outcome.status == "failed":
             continue
@@ -105,14 +68,6 @@ def show_warning(line: str) -> None:
     _error_line(f"warning: {line}")
 
 
-def plan_bytes(plan: DownloadPlan) -> str:
-    """Return the size of a plan for people; files of unknown size are counted beside it."""
-    if plan.unknown_sizes == len(plan.files):
-        return "unknown"
-    more = f" + {plan.unknown_sizes} unknown" if plan.unknown_sizes else ""
-    return decimal(plan.total_bytes) + more
-
-
 @contextlib.contextmanager
 def open_progress(*, published_sizes: bool) -> Iterator[FileProgress]:
     """Show bars on a terminal, and elsewhere a line per tenth of a file.
@@ -122,7 +77,7 @@ def open_progress(*, published_sizes: bool) -> Iterator[FileProgress]:
     published_sizes
         Whether the files have the sizes that their publisher states; not with --any-content.
     """
-    console = _console()
+    console = open_console()
     if not console.is_terminal:
         yield _Lines(console, published_sizes)
         return
@@ -151,7 +106,7 @@ class _Bars:
                 )
                 return
             self._progress.update(task, completed=done)
-            if done == file.bytes and len(self._tasks) > _FILES_SHOWN:
+            if done == file.bytes and len(self._tasks) > _BARS_SHOWN:
                 self._progress.update(task, visible=False)
 
 
@@ -178,7 +133,7 @@ class _Lines:
 def _columns(console: Console) -> list[ProgressColumn]:
     name = TextColumn("{task.description}", markup=False)
     columns: list[ProgressColumn] = [name, BarColumn(bar_width=None), DownloadColumn()]
-    if console.width >= _NARROW:
+    if console.width >= NARROW:
         columns += [TransferSpeedColumn(), TimeRemainingColumn()]
     return columns
 
@@ -186,57 +141,3 @@ def _columns(console: Console) -> list[ProgressColumn]:
 def _error_line(line: str) -> None:
     # In one piece: threads write. Not by a console, which would bypass the bars' redirection.
     sys.stderr.write(line + "\n")
-
-
-def _console() -> Console:
-    return Console(highlight=False, markup=False)
-
-
-def _grid(*rows: tuple[str, str]) -> Table:
-    grid = Table.grid(padding=(0, 2))
-    grid.add_column(no_wrap=True)
-    grid.add_column(overflow="fold")
-    for label, value in rows:
-        grid.add_row(Text(label, style="dim"), Text(value))
-    return grid
-
-
-def _split_table(downloader: Downloader) -> Table:
-    """Return a row per split; what no split of the data set has gets no column."""
-    splits = downloader.entry.splits
-    sizes = [plan_bytes(downloader.plan([split.name])) for split in splits]
-    columns = {
-        "split": [split.name for split in splits],
-        "clips": [_count(split.clips) for split in splits],
-        "images": [_count(split.images) for split in splits],
-        "objects": [_count(split.objects) for split in splits],
-        "records": [_count(split.records) for split in splits],
-        "counts": [_trust(split) for split in splits],
-        "download": sizes,
-        "": [split.about for split in splits],
-    }
-    shown = {heading: cells for heading, cells in columns.items() if any(cells)}
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for heading in shown:
-        justify: Literal["left", "right"] = "left" if heading in ("split", "") else "right"
-        # A narrow terminal may break names and sizes in two, never numbers.
-        whole = heading in ("clips", "images", "objects", "records")
-        table.add_column(heading, justify=justify, no_wrap=whole, overflow="fold")
-    for row in zip(*shown.values(), strict=True):
-        table.add_row(*row)
-    return table
-
-
-def _trust(split: SplitFacts) -> str:
-    """Say how far the numbers of a split are to be believed."""
-    if split.images is split.clips is split.objects is split.records is None:
-        return ""
-    return "checked" if split.verified else "as stated"
-
-
-def _count(count: int | None) -> str:
-    return "" if count is None else f"{count:,}"
-
-
-def _size(file: RemoteFile) -> str:
-    return "size unknown" if file.bytes is None else decimal(file.bytes)

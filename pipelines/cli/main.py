@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import os
 import sys
 
@@ -37,11 +38,22 @@ def build_app() -> typer.Typer:
         no_args_is_help=True,
         add_completion=False,
         pretty_exceptions_enable=False,
+        rich_markup_mode=None,  # its tables cut long names and options on narrow terminals
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     for group in _GROUPS:
         importlib.import_module(f"pipelines.cli.{group}").register(app)
+    _list_in_full(app)
     return app
+
+
+def _list_in_full(app: typer.Typer) -> None:
+    """Let each list of commands show their first sentences, not what fits into 45 characters."""
+    for command in app.registered_commands:
+        command.short_help = (inspect.getdoc(command.callback) or "").partition("\n\n")[0]
+    for group in app.registered_groups:
+        if group.typer_instance is not None:
+            _list_in_full(group.typer_instance)
 
 
 def main() -> None:

@@ -16,6 +16,7 @@ import typer
 from typer.testing import CliRunner, Result
 
 from downloaders.ledger import Ledger
+from downloaders.registry import DATASETS, find_dataset
 from pipelines.cli.download import register
 from schemas.errors import UnknownNameError, UsageError
 from tests.downloaders.conftest import make_zip
@@ -25,6 +26,7 @@ IMAGES = make_zip({"val2017/1.jpg": random.Random(3).randbytes(400_000)})
 ANNOTATIONS = make_zip({"annotations/instances_val2017.json": b"{}"})
 PROGRAM = """
 import signal, typer
+from downloaders.registry import DATASETS, find_dataset
 from pipelines.cli.download import register
 signal.signal(signal.SIGINT, signal.default_int_handler)
 app = typer.Typer()
@@ -108,13 +110,33 @@ def test_an_unknown_data_set_is_refused() -> None:
     assert isinstance(invoke("datasets", "davies").exception, UnknownNameError)
 
 
-@pytest.mark.parametrize("command", [["datasets"], ["datasets", "coco"], ["datasets", "davis"]])
-def test_lists_fit_into_60_columns(command: list[str]) -> None:
-    result = invoke(*command)
+@pytest.mark.parametrize("columns", [60, 80])
+def test_the_list_of_data_sets_cuts_no_name(columns: int) -> None:
+    result = invoke("datasets", columns=columns)
 
     assert result.exit_code == 0
-    assert max(map(len, result.output.splitlines())) <= 60
-    assert "832.8 MB" in result.output or "118,287" in result.output
+    assert max(map(len, result.output.splitlines())) <= columns
+    assert {"832.8", *DATASETS} <= set(result.output.split())
+
+
+@pytest.mark.parametrize("columns", [60, 80])
+@pytest.mark.parametrize("name", DATASETS)
+def test_the_page_of_a_data_set_cuts_no_word(name: str, columns: int) -> None:
+    entry = find_dataset(name).entry
+
+    result = invoke("datasets", name, columns=columns)
+
+    assert result.exit_code == 0
+    lines, words = result.output.splitlines(), set(result.output.split())
+    # A URL may be wider than the terminal; it stays whole, for copying.
+    assert all(len(line) <= columns or len(line.split()) == 1 for line in lines)
+    splits = [split.name for split in entry.splits]
+    texts = (entry.about, entry.licence, entry.to_do, entry.homepage, entry.cite, *splits)
+    assert words.issuperset(" ".join(texts).split())
+    assert words.issuperset(word for split in entry.splits for word in split.about.split())
+    files = find_dataset(name).plan(splits).files
+    assert words.issuperset(file.name for file in files[:20])
+    assert len(files) <= 20 or f"… and {len(files) - 20} more" in result.output
 
 
 def test_without_a_terminal_progress_is_plain_lines(mirror: FaultServer, tmp_path: Path) -> None:
