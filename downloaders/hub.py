@@ -7,6 +7,7 @@ detection, progress and ledger as all others, and lie once on the disk, not also
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import re
 from collections.abc import Iterator
@@ -23,6 +24,8 @@ from downloaders.transport import Body, Policy
 from schemas.errors import DownloadError, UsageError
 
 _PLACE = re.compile(r"hf://datasets/([^/@]+/[^/@]+)(?:@([^/]+))?(?:/(.+))?")
+_CLIENT_LOG = logging.getLogger("huggingface_hub.utils._http")
+_NOT_LISTED = "Run the same command again when the hub can be reached, or give a folder by --from."
 _YES = {"1", "true", "yes", "on"}
 
 
@@ -106,6 +109,8 @@ def list_hub_files(url: str) -> list[HubFile]:
         The hub refuses, or cannot be reached.
     """
     place, endpoint, token = HubPlace.parse(url), _endpoint(url), get_token()
+    # The library would print a line for each of its retries.
+    _CLIENT_LOG.setLevel(logging.ERROR)
     try:
         entries = list(
             HfApi(endpoint=endpoint, token=token).list_repo_tree(
@@ -121,7 +126,7 @@ def list_hub_files(url: str) -> list[HubFile]:
         reason = _explain(place, answer.status_code, answer.headers.get("X-Error-Code"), token)
         raise DownloadError(f"{url} cannot be listed: {reason}") from cause
     except HTTPError as cause:  # of whichever client the hub's library uses
-        raise DownloadError(f"{url} cannot be listed: {cause}") from cause
+        raise DownloadError(f"{url} cannot be listed: {cause}", fix=_NOT_LISTED) from cause
     files = [entry for entry in entries if isinstance(entry, RepoFile)]
     return sorted(map(_hub_file, files), key=lambda file: file.path)
 

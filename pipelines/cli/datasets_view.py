@@ -14,7 +14,7 @@ from rich.text import Text
 from downloaders.base import Downloader, DownloadPlan, RemoteFile, SplitFacts
 
 NARROW = 80
-_FILES_SHOWN = 20
+_FILES_SHOWN = 10
 
 
 def show_datasets(downloaders: Sequence[Downloader]) -> None:

@@ -128,8 +128,11 @@ def download(
     from pipelines.cli import download_view as view
     from pipelines.jobs.download import DownloadJob
 
+    downloader = find_dataset(dataset)
     if wait and links is None:
         raise UsageError("--wait-for-links has no list to wait for", fix="Add --links FILE.")
+    if links is not None and not downloader.entry.needs_links:
+        raise UsageError(f"{downloader.entry.title} needs no list of links", fix="Omit --links.")
     options = BringOptions(
         any_content=any_content,
         verify_existing=verify_existing,
@@ -137,7 +140,7 @@ def download(
     )
     with ResumingFetcher(connections=connections, warn=view.show_warning) as fetcher:
         job = DownloadJob(
-            find_dataset(dataset),
+            downloader,
             raw_folder(root, raw),
             fetcher,
             origin=origin,

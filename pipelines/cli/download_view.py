@@ -19,6 +19,7 @@ from rich.progress import (
     TimeRemainingColumn,
     TransferSpeedColumn,
 )
+from rich.table import Column
 
 from downloaders.base import DownloadPlan, RemoteFile
 from downloaders.disk import free_bytes
@@ -131,8 +132,13 @@ class _Lines:
 
 
 def _columns(console: Console) -> list[ProgressColumn]:
-    name = TextColumn("{task.description}", markup=False)
-    columns: list[ProgressColumn] = [name, BarColumn(bar_width=None), DownloadColumn()]
+    # A long name takes a second line, and leaves room for the bar and the numbers.
+    name = Column(overflow="fold", max_width=console.width // 2)
+    columns: list[ProgressColumn] = [
+        TextColumn("{task.description}", markup=False, table_column=name),
+        BarColumn(bar_width=None),
+        DownloadColumn(table_column=Column(no_wrap=True)),
+    ]
     if console.width >= NARROW:
         columns += [TransferSpeedColumn(), TimeRemainingColumn()]
     return columns

@@ -9,15 +9,18 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import typer
 from typer.testing import CliRunner, Result
 
+from downloaders.coco import COCO
 from downloaders.ledger import Ledger
 from downloaders.registry import DATASETS, find_dataset
 from pipelines.cli.download import register
+from pipelines.cli.download_view import open_progress
 from schemas.errors import UnknownNameError, UsageError
 from tests.downloaders.conftest import make_zip
 from tests.downloaders.fault_server import FaultServer, drip, status
@@ -135,8 +138,29 @@ def test_the_page_of_a_data_set_cuts_no_word(name: str, columns: int) -> None:
     assert words.issuperset(" ".join(texts).split())
     assert words.issuperset(word for split in entry.splits for word in split.about.split())
     files = find_dataset(name).plan(splits).files
-    assert words.issuperset(file.name for file in files[:20])
-    assert len(files) <= 20 or f"… and {len(files) - 20} more" in result.output
+    assert words.issuperset(file.name for file in files[:10])
+    assert len(files) <= 10 or f"… and {len(files) - 10} more" in result.output
+
+
+@pytest.mark.parametrize("columns", [60, 80])
+def test_bars_of_long_names_keep_their_numbers(
+    columns: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setenv("TTY_COMPATIBLE", "1")  # as on a terminal
+    file = replace(COCO.files[0], name="a_name_" * 7 + "merged.json", bytes=10_000_000_000)
+    with open_progress(published_sizes=True) as progress:
+        progress(file, 4_000_000_000)
+    shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", capsys.readouterr().out)
+    assert "4.0/10.0 GB" in shown
+    folded = "".join(line.split(" ")[0] for line in shown.splitlines())
+    assert file.name in folded
+
+
+def test_a_list_of_links_for_an_open_data_set_is_refused(tmp_path: Path) -> None:
+    refused = invoke("download", "coco", "--links", str(tmp_path / "list.txt"), "--dry-run")
+    assert isinstance(refused.exception, UsageError)
+    assert "COCO 2017 needs no list of links" in str(refused.exception)
 
 
 def test_without_a_terminal_progress_is_plain_lines(mirror: FaultServer, tmp_path: Path) -> None:
