@@ -97,3 +97,7 @@ class IncompleteError(SamdistillError, FileNotFoundError):
 
 class BudgetError(SamdistillError, RuntimeError):
     """More samples were quarantined than the budget allows."""
+
+
+class TrainingError(SamdistillError, RuntimeError):
+    """A student that cannot go on: no memory left, a loss that is not a number."""

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from pipelines.cli.options import DEFAULT_ROOT, Root
+from pipelines.cli.train_view import show_training
 
 if TYPE_CHECKING:
     from pipelines.store.published import PublishedManifest
-    from pipelines.student.metrics import StepMetrics, TrainReport
     from schemas.features import TeacherSpec
 
+_DEFAULT_STUDENT = "repvit_m0_9"
 _DIGEST_LENGTH = 16
 _WARMUP_SHARE = 10
 _LONGEST_WARMUP = 500
@@ -30,8 +31,12 @@ def train(
     ],
     root: Root = DEFAULT_ROOT,
     student: Annotated[
-        str, typer.Option(help="repvit_m0_9, tiny_vit_5m, efficientvit_b0 and others.")
-    ] = "repvit_m0_9",
+        list[str] | None,
+        typer.Option(
+            help="repvit_m0_9 by default, tiny_vit_5m, efficientvit_b0 and others. Several, each "
+            "after its own --student, learn from one pass over the data."
+        ),
+    ] = None,
     teacher: Annotated[
         str | None,
         typer.Option(
@@ -55,7 +60,11 @@ def train(
     ] = "fp32",
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:N; auto takes CUDA.")] = "auto",
     out: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="By default runs/MANIFEST-STUDENT.")
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="By default runs/MANIFEST-STUDENT. Of several students, each has DIR/STUDENT.",
+        ),
     ] = None,
     seed: Annotated[int, typer.Option(help="Of the first weights and of the order.")] = 0,
     threads: Annotated[int, typer.Option(min=1, help="That read and decode.")] = 4,
@@ -65,47 +74,71 @@ def train(
         typer.Option(help="auto goes on from a checkpoint; never refuses to touch one."),
     ] = "auto",
 ) -> None:
-    """Train a student on published features. The same command resumes."""
+    """Train students on published features. The same command resumes."""
     from pipelines.store.open import open_store
     from pipelines.store.published import find_manifest
     from pipelines.student.config import RunOptions, TrainConfig
-    from pipelines.student.models import timm_name
+    from pipelines.student.student_run import StudentRun
     from pipelines.student.trainer import Trainer, open_training_stream
 
-    timm_name(student)
+    students = _checked_students(student or [_DEFAULT_STUDENT])
     store = open_store(root)
     published = find_manifest(store, manifest)
     spec = _wanted_teacher(published, teacher)
-    config = TrainConfig(
-        student=student,
-        feature=feature,
-        image_size=image_size or spec.preprocess.image_size,
-        steps=steps,
-        batch_size=batch,
-        learning_rate=rate,
-        warmup_steps=min(_LONGEST_WARMUP, steps // _WARMUP_SHARE),
-        precision=precision,
-        seed=seed,
-    )
-    folder = out or Path("runs") / f"{published.manifest.name}-{student}"
-    options = RunOptions(folder=folder, device=_device(device), checkpoint_every=checkpoint_every)
-    _check_folder(folder, resume)
+    place = _device(device)
+    folders = _folders(students, published.manifest.name, out, resume)
+    configs = [
+        TrainConfig(
+            student=name,
+            feature=feature,
+            image_size=image_size or spec.preprocess.image_size,
+            steps=steps,
+            batch_size=batch,
+            learning_rate=rate,
+            warmup_steps=min(_LONGEST_WARMUP, steps // _WARMUP_SHARE),
+            precision=precision,
+            seed=seed,
+        )
+        for name in students
+    ]
     stream = open_training_stream(
-        store,
-        published.reference,
-        config,
-        teacher=spec.digest,
-        threads=threads,
-        device=options.device,
+        store, published.reference, configs[0], teacher=spec.digest, threads=threads, device=place
     )
-    trainer = Trainer(stream, config, options)
+    runs = [
+        StudentRun(
+            stream,
+            config,
+            RunOptions(folder=folder, device=place, checkpoint_every=checkpoint_every),
+        )
+        for config, folder in zip(configs, folders, strict=True)
+    ]
     typer.echo(
-        f"{student} on {options.device}, {published.reference}: {stream.samples} samples, "
+        f"{', '.join(students)} on {place}, {published.reference}: {stream.samples} samples, "
         f"{feature} of teacher {spec.digest}"
     )
-    if 0 < trainer.step < steps:
-        typer.echo(f"going on after step {trainer.step}")
-    _show_report(trainer.run(_Progress(steps)))
+    show_training(Trainer(stream, runs))
+
+
+def _checked_students(names: list[str]) -> list[str]:
+    from pipelines.student.models import timm_name
+    from schemas.errors import UsageError
+
+    for name in names:
+        timm_name(name)
+        if names.count(name) > 1:
+            raise UsageError(f"--student {name} is given twice")
+    return names
+
+
+def _folders(students: list[str], manifest: str, out: Path | None, resume: str) -> list[Path]:
+    """Return the folder of each student, which may be used."""
+    if out is None:
+        folders = [Path("runs") / f"{manifest}-{name}" for name in students]
+    else:
+        folders = [out] if len(students) == 1 else [out / name for name in students]
+    for folder in folders:
+        _check_folder(folder, resume)
+    return folders
 
 
 def _wanted_teacher(published: PublishedManifest, name: str | None) -> TeacherSpec:
@@ -153,38 +186,3 @@ def _check_folder(folder: Path, resume: str) -> None:
         raise UsageError(
             f"{folder} holds a checkpoint", fix="Choose another --out, or leave --resume at auto."
         )
-
-
-class _Progress:
-    """A line whenever another twentieth of the steps is done, and after the first one."""
-
-    def __init__(self, steps: int) -> None:
-        self._steps, self._every = steps, max(1, steps // 20)
-        self._seconds = self._wait_seconds = 0.0
-        self._count = 0
-
-    def __call__(self, step: StepMetrics) -> None:
-        self._seconds += step.seconds
-        self._wait_seconds += step.wait_seconds
-        self._count += 1
-        if step.step % self._every and step.step not in {1, self._steps}:
-            return
-        typer.echo(
-            f"step {step.step}/{self._steps}  loss {step.loss:.4f} "
-            f"(mse {step.mse:.4f}, cosine {step.cosine:.4f})  "
-            f"{self._count / self._seconds:.2f} steps/s  "
-            f"data wait {self._wait_seconds / self._seconds:.1%}"
-        )
-        self._seconds = self._wait_seconds = 0.0
-        self._count = 0
-
-
-def _show_report(report: TrainReport) -> None:
-    if report.new_steps == 0:
-        typer.echo(f"complete: all {report.steps} steps were done before")
-    typer.echo(
-        f"loss        {report.first_loss:.4f} -> {report.last_loss:.4f}, first and last 10 %"
-    )
-    typer.echo(f"speed       {report.steps_per_second:.2f} steps/s")
-    typer.echo(f"data wait   {report.wait_share:.1%} of the time")
-    typer.echo(f"checkpoint  {report.checkpoint}")

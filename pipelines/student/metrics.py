@@ -28,7 +28,7 @@ class StepMetrics(msgspec.Struct, frozen=True, kw_only=True):
     gradient_norm: float
     """Before clipping."""
     seconds: float
-    """Waiting included, the saving of checkpoints not."""
+    """Waiting included; the saving of checkpoints and the work of other students not."""
     wait_seconds: float
     """How long the step waited for its batch."""
 

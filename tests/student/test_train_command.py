@@ -1,24 +1,29 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 import typer
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from pipelines.cli.train import register
 from pipelines.store.local import LocalObjectStore
-from schemas.errors import IdentityError, UsageError
+from schemas.errors import IdentityError, TrainingError, UsageError
 from tests.stream.published_root import TEACHER
 
 SMALL = ["--student", "efficientvit_b0", "--steps", "4", "--batch", "2", "--device", "cpu"]
 
 
 def train(store: LocalObjectStore, out: Path, *more: str) -> str:
+    return invoke(store, out, *SMALL, *more).stdout
+
+
+def invoke(store: LocalObjectStore, out: Path, *more: str, catch: bool = False) -> Result:
     app = typer.Typer()
     register(app)
-    arguments = ["tiny", "--root", str(store.root), "--out", str(out), *SMALL, *more]
-    return CliRunner().invoke(app, arguments, catch_exceptions=False).stdout
+    arguments = ["tiny", "--root", str(store.root), "--out", str(out), *more]
+    return CliRunner().invoke(app, arguments, catch_exceptions=catch)
 
 
 def test_trains_then_says_that_it_is_complete(store: LocalObjectStore, tmp_path: Path) -> None:
@@ -55,3 +60,31 @@ def test_out_must_be_a_folder(store: LocalObjectStore, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(UsageError, match=r"--out .*/file is a file; expected a folder"):
         train(store, tmp_path / "file")
+
+
+def test_several_students_learn_together(store: LocalObjectStore, tmp_path: Path) -> None:
+    train(store, tmp_path / "efficientvit_b0")
+    shown = train(store, tmp_path, "--student", "repvit_m0_9", "--steps", "4")
+    assert "efficientvit_b0, repvit_m0_9 on cpu, tiny@1: 11 samples" in shown
+    assert "repvit_m0_9: step 4/4  loss " in shown
+    assert "efficientvit_b0: step" not in shown
+    assert "student     efficientvit_b0\ncomplete: all 4 steps were done before" in shown
+    for name in ("efficientvit_b0", "repvit_m0_9"):
+        assert f"checkpoint  {tmp_path / name / 'checkpoint.pt'}" in shown
+        assert (tmp_path / name / "checkpoint.pt").exists()
+
+
+def test_a_failed_student_is_named_and_is_an_error(store: LocalObjectStore, tmp_path: Path) -> None:
+    full = tmp_path / "efficientvit_b1" / f".checkpoint.pt.{os.getpid()}.tmp"
+    full.mkdir(parents=True)
+    done = invoke(store, tmp_path, *SMALL, "--student", "efficientvit_b1", catch=True)
+    assert isinstance(done.exception, TrainingError)
+    assert "1 of 2 students failed: efficientvit_b1" in str(done.exception)
+    assert "efficientvit_b1 stopped, the others go on: cannot write " in done.stderr
+    assert f"checkpoint  {tmp_path}/efficientvit_b0/checkpoint.pt" in done.stdout
+    assert "student     efficientvit_b1" not in done.stdout
+
+
+def test_a_student_twice_is_refused(store: LocalObjectStore, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="--student efficientvit_b0 is given twice"):
+        train(store, tmp_path, "--student", "efficientvit_b0")

@@ -17,6 +17,7 @@ from pipelines.store.local import LocalObjectStore
 from pipelines.student.checkpoint import load_checkpoint, load_student
 from pipelines.student.config import RunOptions, TrainConfig
 from pipelines.student.metrics import StepMetrics, TrainReport
+from pipelines.student.student_run import StudentRun
 from pipelines.student.trainer import Trainer, open_training_stream
 from schemas.errors import DataError, IdentityError, StorageError
 from tests.stream.published_root import TEACHER, RootPlan, build_root
@@ -31,12 +32,19 @@ def make_trainer(
 ) -> Trainer:
     config = msgspec.structs.replace(CONFIG, **changes)
     stream = open_training_stream(store, "tiny", config, threads=2)
-    return Trainer(stream, config, RunOptions(folder=folder, checkpoint_every=checkpoint_every))
+    options = RunOptions(folder=folder, checkpoint_every=checkpoint_every)
+    return Trainer(stream, [StudentRun(stream, config, options)])
+
+
+def only(trainer: Trainer) -> StudentRun:
+    (one,) = trainer.runs
+    return one
 
 
 def run(trainer: Trainer, stop_after: int | None = None) -> tuple[list[StepMetrics], TrainReport]:
     steps: list[StepMetrics] = []
-    return steps, trainer.run(steps.append, stop_after=stop_after)
+    trainer.run(lambda _run, step: steps.append(step), stop_after=stop_after)
+    return steps, only(trainer).report()
 
 
 def numbers(steps: list[StepMetrics]) -> list[tuple[float, ...]]:
@@ -44,7 +52,7 @@ def numbers(steps: list[StepMetrics]) -> list[tuple[float, ...]]:
 
 
 def weights(trainer: Trainer) -> dict[str, torch.Tensor]:
-    return trainer.student.state_dict()
+    return only(trainer).student.state_dict()
 
 
 def require_equal(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> None:
@@ -75,7 +83,7 @@ def test_killed_between_checkpoints_it_repeats_the_lost_steps(
 ) -> None:
     expected, _ = run(make_trainer(store, tmp_path / "straight"))
 
-    def die(step: StepMetrics) -> None:
+    def die(_run: StudentRun, step: StepMetrics) -> None:
         if step.step == 6:
             raise SystemExit
 
@@ -83,7 +91,7 @@ def test_killed_between_checkpoints_it_repeats_the_lost_steps(
     with pytest.raises(SystemExit):
         trainer.run(die)
     resumed = make_trainer(store, tmp_path / "killed")
-    assert resumed.step == 4
+    assert only(resumed).step == 4
     again, _ = run(resumed)
     assert numbers(again) == numbers(expected[4:])
     lines = (tmp_path / "killed" / "metrics.jsonl").read_bytes().splitlines()
@@ -107,7 +115,7 @@ def test_interrupted_it_goes_on_at_the_next_step(
     expected, _ = run(straight)
     steps: list[StepMetrics] = []
 
-    def listen(step: StepMetrics) -> None:
+    def listen(_run: StudentRun, step: StepMetrics) -> None:
         steps.append(step)
         if step.step == 5:
             stop(step)
@@ -116,7 +124,7 @@ def test_interrupted_it_goes_on_at_the_next_step(
         make_trainer(store, tmp_path / "broken").run(listen)
     torch.manual_seed(99)
     resumed = make_trainer(store, tmp_path / "broken")
-    assert resumed.step == 5
+    assert only(resumed).step == 5
     again, _ = run(resumed)
     assert numbers(steps + again) == numbers(expected)
     require_equal(weights(straight), weights(resumed))
@@ -132,7 +140,7 @@ def test_an_interrupt_while_waiting_for_data_loses_no_batch(
 
     def take_and_stop(pending: Any) -> Any:
         batch = take(pending)
-        if trainer.step == 3:
+        if only(trainer).step == 3:
             raise KeyboardInterrupt
         return batch
 
@@ -140,7 +148,7 @@ def test_an_interrupt_while_waiting_for_data_loses_no_batch(
     with pytest.raises(KeyboardInterrupt):
         run(trainer)
     resumed = make_trainer(store, tmp_path / "broken")
-    assert resumed.step == 3
+    assert only(resumed).step == 3
     assert numbers(run(resumed)[0]) == numbers(expected[3:])
 
 
@@ -148,14 +156,14 @@ def test_a_half_done_step_is_not_saved(
     store: LocalObjectStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trainer = make_trainer(store, tmp_path, checkpoint_every=2)
-    update = trainer._optimizer.step
+    update = only(trainer)._optimizer.step
 
     def interrupted(*arguments: Any) -> None:
         update(*arguments)
-        if trainer.step == 3:
+        if only(trainer).step == 3:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(trainer._optimizer, "step", interrupted)
+    monkeypatch.setattr(only(trainer)._optimizer, "step", interrupted)
     with pytest.raises(KeyboardInterrupt):
         run(trainer)
     assert load_checkpoint(tmp_path / "checkpoint.pt").step == 2
@@ -166,11 +174,11 @@ def test_time_alone_makes_a_checkpoint_due(store: LocalObjectStore, tmp_path: Pa
     options = RunOptions(folder=tmp_path, checkpoint_every=100, checkpoint_seconds=0)
     saved: list[int] = []
 
-    def listen(step: StepMetrics) -> None:
+    def listen(_run: StudentRun, step: StepMetrics) -> None:
         if step.step > 1:
             saved.append(load_checkpoint(tmp_path / "checkpoint.pt").step)
 
-    Trainer(stream, CONFIG, options).run(listen, stop_after=3)
+    Trainer(stream, [StudentRun(stream, CONFIG, options)]).run(listen, stop_after=3)
     assert saved == [1, 2]
 
 
@@ -197,7 +205,7 @@ def test_bfloat16_trains_on_float32_weights(store: LocalObjectStore, tmp_path: P
     rough, _ = run(trainer)
     assert rough[0].loss != exact[0].loss
     assert rough[0].loss == pytest.approx(exact[0].loss, rel=0.05)
-    assert next(trainer.student.parameters()).dtype == torch.float32
+    assert next(only(trainer).student.parameters()).dtype == torch.float32
 
 
 def other_weights(root: Path) -> LocalObjectStore:
@@ -319,7 +327,7 @@ def test_loss_that_is_no_number_stops_and_keeps_the_checkpoint(
     trainer = make_trainer(store, tmp_path)
     run(trainer, stop_after=1)
     with torch.no_grad():
-        trainer.student.head.out.bias.fill_(float("inf"))  # type: ignore[union-attr]
+        only(trainer).student.head.out.bias.fill_(float("inf"))  # type: ignore[union-attr]
     with pytest.raises(DataError, match=r"step 2 .* is not finite, on samples train-"):
         run(trainer)
     assert load_checkpoint(tmp_path / "checkpoint.pt").step == 1
