@@ -15,14 +15,18 @@ from schemas.ids import canonical_json, digest_bytes, nearest_name
 from schemas.prompts import PromptKind
 
 RowKind = Literal["sample", "phrase", "object_frame", "prompt"]
+Resize = Literal["bilinear-antialias-uint8", "longest-side-pad-bilinear-antialias-float32"]
+"""How an image fills the teacher's square: stretched to it, or as it is, with padding to the right
+and below of what is zero once it is normalized."""
+Precision = Literal["float32", "bfloat16-autocast", "float16-autocast"]
 
 
 class PreprocessSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How an RGB uint8 image becomes the teacher's input tensor."""
 
     image_size: int
-    """Side of the square that the image is resized to, in pixels; the aspect is not kept."""
-    resize: Literal["bilinear-antialias-uint8"] = "bilinear-antialias-uint8"
+    """Side of the square that the teacher takes, in pixels."""
+    resize: Resize = "bilinear-antialias-uint8"
     mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
     std: tuple[float, float, float] = (0.5, 0.5, 0.5)
 
@@ -44,17 +48,22 @@ class TeacherSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     architecture: str
     """Class name of the model, for example ``Sam3VideoModel``."""
     config: str
-    """blake3 of the model's configuration, without paths, dates and library versions."""
+    """blake3 of the model's configuration, without paths, dates and library versions; the name of
+    the program, of imported features."""
     weights: str
-    """blake3 over names, dtypes, shapes and bytes of all tensors, in the order of their names."""
+    """blake3 over names, dtypes, shapes and bytes of all tensors, in the order of their names. Of
+    imported features ``file:`` and the blake3 of a checkpoint, or ``dump:`` and that of samples of
+    the dump."""
     preprocess: PreprocessSpec
-    tokenize: TokenizeSpec
-    precision: Literal["float32", "bfloat16-autocast"]
+    tokenize: TokenizeSpec | None
+    """None: the teacher takes no text."""
+    precision: Precision
     """Arithmetic of the forward pass."""
     attention: str
-    """Name of the attention implementation, for example ``sdpa``."""
+    """Name of the attention implementation, for example ``sdpa``; ``unstated`` of imports."""
     libraries: dict[str, str]
-    """``{"torch": "2.14", "transformers": "5.23"}``: major.minor of what computes."""
+    """``{"torch": "2.14", "transformers": "5.23"}``: major.minor of what computes; empty when
+    nobody knows."""
 
     @property
     def digest(self) -> str:
@@ -171,6 +180,11 @@ FEATURES: dict[str, FeatureKind] = {
     ),
     "image.fpn72.tracker": FeatureKind(
         rows="sample", about="level of the tracker's neck at the trunk's own stride of 14"
+    ),
+    "image.neck": FeatureKind(
+        rows="sample",
+        about="output of SAM's image encoder, behind its neck; imported only",
+        on_request=True,
     ),
     "text.tokens": FeatureKind(rows="phrase", about="projected text features of every token"),
     "text.mask": FeatureKind(

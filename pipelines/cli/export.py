@@ -20,7 +20,8 @@ def export(
         str, typer.Option(metavar="ROOT", help="Empty folder or s3://bucket/prefix to write to.")
     ],
     format_: Annotated[
-        str, typer.Option("--format", help="webdataset, hf, mds, litdata or efficientsam3.")
+        str,
+        typer.Option("--format", help="webdataset, hf, mds, litdata, efficientsam3, edgesam."),
     ],
     root: Root = DEFAULT_ROOT,
     dataset: Annotated[

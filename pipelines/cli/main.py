@@ -22,6 +22,7 @@ _GROUPS = (
     "verify",
     "inspect",
     "export",
+    "import_dump",
     "gc",
     "train",
     "demo",

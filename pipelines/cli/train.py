@@ -153,11 +153,10 @@ def _wanted_teacher(published: PublishedManifest, name: str | None) -> TeacherSp
         return only_teacher(manifest)
     if len(name) == _DIGEST_LENGTH and set(name) <= set("0123456789abcdef"):
         return require_teacher(manifest, name)
-    from pipelines.teachers.base import TeacherOptions
+    from pipelines.teachers.base import options_of
     from pipelines.teachers.load import load_teacher
 
-    found = only_teacher(manifest)
-    options = TeacherOptions(precision=found.precision, text_context=found.tokenize.context)
+    options = options_of(only_teacher(manifest))
     return require_teacher(manifest, load_teacher(name, options).spec)
 
 

@@ -60,10 +60,22 @@ def _litdata(features: Features) -> ExportFormat:
     return LitDataFormat()
 
 
+def _dump(layout: str) -> Callable[[Features], ExportFormat]:
+    def make(features: Features) -> ExportFormat:
+        from pipelines.exchange.dump_export import DumpFormat
+        from pipelines.exchange.dump_layout import find_layout
+
+        return DumpFormat(find_layout(layout), features)
+
+    return make
+
+
 FORMATS: dict[str, tuple[str, Callable[[Features], ExportFormat]]] = {
     "webdataset": ("webdataset", _webdataset),
     "hf": ("datasets", _hugging_face),
     "mds": ("mosaicml-streaming", _mds),
     "litdata": ("litdata", _litdata),
+    "efficientsam3": ("samdistill", _dump("efficientsam3")),
+    "edgesam": ("samdistill", _dump("edgesam")),
 }
 """Name -> package and format."""

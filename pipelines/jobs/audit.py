@@ -20,7 +20,7 @@ from pipelines.store.findings import Finding
 from pipelines.store.objects import ObjectStore
 from pipelines.store.published import PublishedManifest, array_record, read_part
 from pipelines.store.splits import Split, StoredClip
-from pipelines.teachers.base import PROMPTED, Float32, Teacher, TeacherOptions
+from pipelines.teachers.base import PROMPTED, Float32, Teacher, TeacherOptions, options_of
 from schemas.errors import UsageError
 from schemas.features import TeacherSpec, differing_fields
 from schemas.ids import digest_bytes
@@ -120,10 +120,7 @@ def _live_teacher(published: PublishedManifest, load: Loader, device: str) -> Te
     if not specs:
         raise UsageError(f"manifest {published.reference} has no features to recompute")
     tried: list[tuple[TeacherSpec, TeacherSpec]] = []
-    for spec in _distinct_options(specs):
-        options = TeacherOptions(
-            device=device, precision=spec.precision, text_context=spec.tokenize.context
-        )
+    for options in _distinct_options(specs, device):
         teacher = load(options)
         if teacher.spec.digest in published.manifest.teachers:
             return teacher
@@ -135,9 +132,13 @@ def _live_teacher(published: PublishedManifest, load: Loader, device: str) -> Te
     raise AssertionError("unreachable: another digest means another field")
 
 
-def _distinct_options(specs: Sequence[TeacherSpec]) -> list[TeacherSpec]:
-    """Return one spec for each way to run a teacher, so that none is loaded twice."""
-    return list({(spec.precision, spec.tokenize.context): spec for spec in specs}.values())
+def _distinct_options(specs: Sequence[TeacherSpec], device: str) -> list[TeacherOptions]:
+    """Return the ways in which these teachers were run, each once, so that none is loaded twice.
+
+    Imported features cannot be computed again; they are an error only where there are no others.
+    """
+    computed = [spec for spec in specs if spec.tokenize is not None]
+    return list(dict.fromkeys(options_of(spec, device) for spec in computed or specs))
 
 
 def _choose_rows(

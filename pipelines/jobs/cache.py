@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from downloaders.disk import free_bytes
 from downloaders.registry import DATASETS, find_dataset
@@ -72,7 +73,7 @@ class PlannedArray:
 class PlannedStage:
     """Units that one executor run can do."""
 
-    stage: FeatureStage
+    stage: FeatureStage[Any]
     units: tuple[WorkUnit, ...]
     """Those of the chosen slice that are not complete."""
     done: tuple[frozenset[int], ...]
@@ -173,17 +174,29 @@ def plan_cache(
     specs = [teacher.feature(name, codec) for name, codec in possible]
     if not specs:
         raise UsageError(f"nothing to cache for {split.name}: {'; '.join(notes)}")
-    arrays = [FeatureArray(split.store, _array_record(split, teacher, spec)) for spec in specs]
-    stages = [_plan_stage(stage, options.part) for stage in _stages(split, arrays, load, options)]
+    arrays = [FeatureArray(split.store, array_record(split, teacher.spec, spec)) for spec in specs]
+    stages = _stages(split, arrays, load, options)
+    return plan_stages(split, teacher.spec, stages, options.part, notes)
+
+
+def plan_stages(
+    split: Split,
+    teacher: TeacherSpec,
+    stages: Iterable[FeatureStage[Any]],
+    part: Slice,
+    notes: Iterable[str],
+) -> CachePlan:
+    """Return the plan of stages over one split: what of them is still to be done."""
+    planned = [_plan_stage(stage, part) for stage in stages]
     return CachePlan(
         split=split,
-        teacher=teacher.spec,
+        teacher=teacher,
         arrays=tuple(
-            _planned(split, array, planned, done)
-            for planned in stages
-            for array, done in zip(planned.stage.arrays, planned.done, strict=True)
+            _planned(split, array, item, done)
+            for item in planned
+            for array, done in zip(item.stage.arrays, item.done, strict=True)
         ),
-        stages=tuple(stages),
+        stages=tuple(planned),
         notes=tuple(notes),
     )
 
@@ -229,7 +242,8 @@ def _possible(
     return possible, list(notes)
 
 
-def _array_record(split: Split, teacher: Teacher, feature: FeatureSpec) -> ArrayRecord:
+def array_record(split: Split, teacher: TeacherSpec, feature: FeatureSpec) -> ArrayRecord:
+    """Return the identity of an array of a split: how it is cut into shards, by the kind of row."""
     record = split.record
     shards, capacity = record.shards, record.rows_per_shard
     if feature.rows == "object_frame":
@@ -244,7 +258,7 @@ def _array_record(split: Split, teacher: Teacher, feature: FeatureSpec) -> Array
         split=record.split,
         split_digest=split.digest,
         feature=feature,
-        teacher=teacher.spec,
+        teacher=teacher,
         shards=shards,
         rows_per_shard=capacity,
     )
@@ -255,16 +269,16 @@ def _stages(
     arrays: Sequence[FeatureArray],
     load: Callable[[], Teacher],
     options: CacheOptions,
-) -> list[FeatureStage]:
+) -> list[FeatureStage[Teacher]]:
     """Return the stages: one for text, one for pictures, so that the trunk runs only once."""
     kinds = {array.feature.rows for array in arrays}
     images = ImageEncoder(batch=options.batch, decode_threads=options.decode_threads)
-    pictures: tuple[str, Encoder] = ("image", images)
+    pictures: tuple[str, Encoder[Teacher]] = ("image", images)
     if "object_frame" in kinds:
         pictures = ("memory", MemoryEncoder(images=images))
     elif "prompt" in kinds:
         pictures = ("prompts", PromptEncoder(images=images))
-    choices: list[tuple[str, Encoder, set[RowKind]]] = [
+    choices: list[tuple[str, Encoder[Teacher], set[RowKind]]] = [
         (*pictures, {"sample", "object_frame", "prompt"}),
         ("text", TextEncoder(), {"phrase"}),
     ]
@@ -282,7 +296,7 @@ def _stages(
     ]
 
 
-def _plan_stage(stage: FeatureStage, part: Slice) -> PlannedStage:
+def _plan_stage(stage: FeatureStage[Any], part: Slice) -> PlannedStage:
     """Find the units of the slice that some array lacks; slices do not move as work is done."""
     with ThreadPoolExecutor(len(stage.arrays), thread_name_prefix="commits") as pool:
         done = tuple(pool.map(_complete_shards, stage.arrays))

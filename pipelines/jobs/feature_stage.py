@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
 import torch
 
@@ -20,15 +20,32 @@ from pipelines.store.commits import is_committed
 from pipelines.store.splits import Split
 from pipelines.teachers.base import Teacher, TeacherOptions
 from pipelines.teachers.load import load_teacher
+from schemas.features import TeacherSpec
 
 _TORCH_THREADS = 1
 """Sums over several threads may depend on their number; more cores are used by more workers."""
 
 
-class Encoder(Protocol):
-    """Computes the features of one shard. Frozen and picklable; it holds settings only."""
+class Source(Protocol):
+    """Where features come from: a teacher that computes them, or what one has left behind."""
 
-    def encode(self, teacher: Teacher, split: Split, shard: int, writer: UnitWriter) -> None:
+    @property
+    def spec(self) -> TeacherSpec:
+        """Whose features they are."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where they come into being."""
+
+
+AnySource = TypeVar("AnySource", bound=Source)
+TakenSource = TypeVar("TakenSource", bound=Source, contravariant=True)
+
+
+class Encoder(Protocol[TakenSource]):
+    """Makes the features of one shard. Frozen and picklable; it holds settings only."""
+
+    def encode(self, teacher: TakenSource, split: Split, shard: int, writer: UnitWriter) -> None:
         """Put or quarantine every row that the writer misses.
 
         What is batched together must be a function of the shard alone: features depend on it in
@@ -38,15 +55,15 @@ class Encoder(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FeatureStage:
+class FeatureStage(Generic[AnySource]):
     """Fills shards of the arrays of one split, all of the same unit in one pass."""
 
     name: str
     split: Split
     arrays: tuple[FeatureArray, ...]
     """At least one; all of the same teacher."""
-    encoder: Encoder
-    load: Callable[[], Teacher]
+    encoder: Encoder[AnySource]
+    load: Callable[[], AnySource]
     """Returns the teacher, loaded once per process; see ``teacher_loader``."""
     budget: Budget = field(default_factory=Budget)
     turn: Turn = field(default_factory=Turn, repr=False, compare=False)
@@ -88,7 +105,7 @@ class FeatureStage:
             },
         )
 
-    def _teacher(self) -> Teacher:
+    def _teacher(self) -> AnySource:
         torch.set_num_threads(_TORCH_THREADS)
         teacher = self.load()
         array = self.arrays[0]

@@ -107,7 +107,7 @@ def _teacher(digest: str, spec: TeacherSpec) -> str:
         "architecture": spec.architecture,
         "weights": spec.weights[:16],
         "image size": f"{spec.preprocess.image_size}{_TIMES}{spec.preprocess.image_size}",
-        "text context": f"{spec.tokenize.context} tokens",
+        "text context": f"{spec.tokenize.context} tokens" if spec.tokenize else "none",
         "precision": spec.precision,
         "attention": spec.attention,
         "libraries": ", ".join(f"{name} {version}" for name, version in spec.libraries.items()),

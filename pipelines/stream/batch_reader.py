@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from pipelines.media.preprocess import resize_by
 from pipelines.store.objects import ObjectStore
 from pipelines.stream.augment import checked_augments
 from pipelines.stream.batches import Batch
@@ -26,7 +27,7 @@ from pipelines.stream.phrases import PhraseReader, Phrases, gather_phrases
 from pipelines.stream.prompts import COLUMNS as PROMPT_COLUMNS
 from pipelines.stream.prompts import Prompts, prompts_of
 from pipelines.stream.samples import SampleIndex
-from pipelines.stream.selection import SelectedSplit
+from pipelines.stream.selection import SelectedSplit, shared_preprocess
 from pipelines.stream.stored_rows import stored_dtype, typed
 from schemas.features import RowKind
 from schemas.manifests import Manifest
@@ -98,16 +99,6 @@ class BatchReader:
         self._index, self._options = index, options
         store, augment = options.store, checked_augments(options.augment)
         self._specs = {name: item.feature for name, item in splits[0].features.items()}
-        self._images = [
-            ImageReader(
-                store,
-                split.published.split,
-                indexed,
-                verify=options.verify,
-                augment=augment,
-            )
-            for split, indexed in zip(splits, index.splits, strict=True)
-        ]
         self._objects = [ObjectReader(store, split.published) for split in splits]
         self._phrases = _phrase_readers(store, manifest, splits, verify=options.verify)
         self._memory = _row_readers(store, manifest, splits, "object_frame", MEMORY_COLUMNS)
@@ -120,8 +111,21 @@ class BatchReader:
             name: self._pool(spec.stored_shape, stored_dtype(spec))
             for name, spec in splits[0].specs("sample").items()
         }
+        self._images: list[ImageReader] = []
         self._image_pool = None
         if options.image_size is not None:
+            resize = resize_by(shared_preprocess(manifest, splits[0]))
+            self._images = [
+                ImageReader(
+                    store,
+                    split.published.split,
+                    indexed,
+                    resize=resize,
+                    verify=options.verify,
+                    augment=augment,
+                )
+                for split, indexed in zip(splits, index.splits, strict=True)
+            ]
             shape = (3, options.image_size, options.image_size)
             self._image_pool = self._pool(shape, np.dtype(np.uint8))
 

@@ -12,7 +12,7 @@ import torch
 
 from pipelines.media.decode import decode_checked
 from pipelines.media.images import Image_HWC, decode_image
-from pipelines.media.preprocess import resize_to_square
+from pipelines.media.preprocess import Resize_HWC
 from pipelines.media.stored import decode_stored
 from pipelines.store import layout
 from pipelines.store.objects import ObjectStore
@@ -31,6 +31,8 @@ class ImageReader:
 
     Parameters
     ----------
+    resize
+        Brings an image to the size of the batch as the teacher of the features does.
     verify
         Whether each image is checked by its blake3.
     augment
@@ -43,11 +45,12 @@ class ImageReader:
         split: SplitRecord,
         index: SplitIndex,
         *,
+        resize: Resize_HWC,
         verify: bool,
         augment: Augment | None,
     ) -> None:
         self._store, self._split, self._index = store, split, index
-        self._verify, self._augment = verify, augment
+        self._resize, self._verify, self._augment = resize, verify, augment
 
     def runs(self, rows: Rows) -> list[Places]:
         """Return the places in ``rows`` grouped by the requests that read them."""
@@ -82,7 +85,7 @@ class ImageReader:
             with named(self._name(int(rows[place]))):
                 image_HWC = self._decode(body, str(self._index.keys[int(rows[place])]))
                 sizes[place] = image_HWC.shape[1], image_HWC.shape[0]
-                resized_CHW = resize_to_square(image_HWC, out_BCHW.shape[-1], out_BCHW[place])
+                resized_CHW = self._resize(image_HWC, out_BCHW.shape[-1], out_BCHW[place])
                 if self._augment is not None:
                     resized_CHW.copy_(self._augment(resized_CHW, draws(place)))
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from schemas.errors import IdentityError, UsageError
-from schemas.features import FeatureSpec, RowKind, TeacherSpec
+from schemas.features import FeatureSpec, PreprocessSpec, RowKind, TeacherSpec
 from schemas.ids import nearest_name
 from schemas.manifests import Manifest, ManifestFeature, ManifestSplit
 
@@ -146,6 +146,28 @@ def select_splits(
         wanted = ", ".join(choice.array for choice in choices)
         raise UsageError(f"no split of manifest {manifest.name} has all of {wanted or 'images'}")
     return tuple(selected)
+
+
+def shared_preprocess(manifest: Manifest, selected: SelectedSplit) -> PreprocessSpec:
+    """Return how the teachers of a stream's features prepare an image.
+
+    Raises
+    ------
+    UsageError
+        Two of them see other parts of it at the same place of their maps: no image fits both.
+    """
+    seeing = {
+        name: manifest.teachers[item.teacher].preprocess
+        for name, item in selected.features.items()
+        if item.feature.rows != "phrase"
+    }
+    if len({spec.resize for spec in seeing.values()}) > 1:
+        ways = ", ".join(f"{name} by {spec.resize}" for name, spec in seeing.items())
+        raise UsageError(
+            f"the teachers of manifest {manifest.name} prepare images in different ways: {ways}",
+            fix="Read these features by a stream each.",
+        )
+    return next(iter(seeing.values()), PreprocessSpec(image_size=0))
 
 
 def _require_named(

@@ -15,6 +15,7 @@ import numpy.typing as npt
 import torch
 
 from schemas.codec import get_codec
+from schemas.errors import UsageError
 from schemas.features import FEATURES, FeatureSpec, TeacherSpec, get_feature, group_of
 from schemas.ids import nearest_name
 from schemas.prompts import PointPrompt
@@ -52,6 +53,25 @@ class TeacherOptions:
     """Run the trunk through ``torch.compile``: faster after a warm-up, and rounded otherwise."""
     image_batch: int = 8
     """Frames that ``track`` puts through the trunk at once; it decodes no further ahead."""
+
+
+def options_of(spec: TeacherSpec, device: str = "cpu") -> TeacherOptions:
+    """Return the options by which a teacher has run.
+
+    Raises
+    ------
+    UsageError
+        Its features were imported: no teacher here has computed them.
+    """
+    if spec.tokenize is None or spec.precision == "float16-autocast":
+        raise UsageError(
+            f"the features of teacher {spec.digest} were imported ({spec.architecture}), and no "
+            "teacher here computes them",
+            fix="Name it by its digest where a choice is asked for.",
+        )
+    return TeacherOptions(
+        device=device, precision=spec.precision, text_context=spec.tokenize.context
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

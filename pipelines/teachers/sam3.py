@@ -50,7 +50,8 @@ class Sam3Teacher:
         self._spec = spec
         self._device = torch.device(options.device)
         self._image_batch = options.image_batch
-        self._shapes = feature_shapes(model.config, spec.tokenize.context)
+        self._context = options.text_context
+        self._shapes = feature_shapes(model.config, self._context)
         self._maps = ImageMaps(model)
         self._prompts = PromptDecoder(model)
         ObservedTracker.observe(model.tracker_model)
@@ -131,7 +132,7 @@ class Sam3Teacher:
 
     def encode_text(self, phrases: Sequence[str]) -> Features:
         """See ``Teacher.encode_text``."""
-        tokens = tokenize(phrases, self._spec.tokenize.context)
+        tokens = tokenize(phrases, self._context)
         mask_PT = torch.from_numpy(tokens.mask_PT).to(self._device)
         with self._computing():
             tokens_PTD = self._model.detector_model.get_text_features(

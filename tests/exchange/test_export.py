@@ -16,7 +16,6 @@ import pytest
 
 from pipelines.exchange.base import ExportedShard
 from pipelines.exchange.export import Export
-from pipelines.exchange.formats import FORMATS
 from pipelines.jobs.publish import publish, select
 from pipelines.store import layout
 from pipelines.store.arrays import FeatureArray
@@ -172,7 +171,7 @@ READERS: dict[str, tuple[str, Callable[[Path, str], dict[str, Row]]]] = {
 }
 
 
-@pytest.fixture(params=FORMATS)
+@pytest.fixture(params=READERS)
 def kind(request: pytest.FixtureRequest) -> str:
     name = str(request.param)
     pytest.importorskip(READERS[name][0], exc_type=ImportError)

@@ -68,6 +68,7 @@ def test_the_tiny_sam3_agrees_with_what_it_stored(sam3: Sam3Root) -> None:
 
 def test_the_text_context_is_taken_from_the_manifest(tmp_path: Path) -> None:
     live = ColourTeacher().spec
+    assert live.tokenize is not None
     spec = msgspec.structs.replace(live, tokenize=msgspec.structs.replace(live.tokenize, context=5))
     manifest = Manifest(name="x", teachers={spec.digest: spec}, splits=())
     published = PublishedManifest(key="", version=1, digest="", manifest=manifest)

@@ -14,6 +14,7 @@ def test_loads_the_tiny_teacher_by_name_and_by_folder(tiny_folder: Path) -> None
     by_name = load_teacher("tiny", options, cache=tiny_folder.parent)
     by_folder = load_teacher(str(tiny_folder), options)
     assert by_name.spec == by_folder.spec
+    assert by_name.spec.tokenize is not None
     assert by_name.spec.tokenize.context == 16
 
 

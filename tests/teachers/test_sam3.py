@@ -239,6 +239,7 @@ def test_spec_names_what_computes(tiny_teacher: Sam3Teacher) -> None:
     assert spec.architecture == "Sam3VideoModel"
     assert spec.attention == "sdpa"
     assert spec.libraries["torch"] == ".".join(torch.__version__.split(".")[:2])
+    assert spec.tokenize is not None
     assert (spec.preprocess.image_size, spec.tokenize.context) == (SIZE, 32)
 
 
