@@ -93,6 +93,10 @@ class CachedStore:
         """See ``ObjectStore.keys``."""
         return self.remote.keys(prefix)
 
+    def names(self, folder: str, starts: str) -> list[str]:
+        """See ``ObjectStore.names``."""
+        return self.remote.names(folder, starts)
+
     def sizes(self, prefix: str) -> Iterator[tuple[str, int]]:
         """See ``ObjectStore.sizes``."""
         return self.remote.sizes(prefix)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import string
 from collections.abc import Iterator
 
 import blake3
@@ -22,12 +23,9 @@ def is_committed(store: ObjectStore, folder: str, shard: int) -> bool:
 
 def committed_shards(store: ObjectStore, folder: str) -> Iterator[int]:
     """Yield the numbers of the complete shards, ascending."""
-    numbers = []
-    for key in store.keys(layout.commits_folder(folder)):
-        stem = key.rpartition("/")[2].removesuffix(".json")
-        if stem.isdigit():
-            numbers.append(int(stem))
-    return iter(sorted(numbers))
+    names = store.names(layout.commits_folder(folder), string.digits)
+    stems = (name.removesuffix(".json") for name in names)
+    return iter(sorted(int(stem) for stem in stems if stem.isdigit()))
 
 
 def read_commit(store: ObjectStore, folder: str, shard: int) -> CommitRecord:

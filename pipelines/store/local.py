@@ -113,6 +113,18 @@ class LocalObjectStore:
         top = self.root / prefix
         return (key for key, _ in _walk(top, top.relative_to(self.root).as_posix(), hidden=False))
 
+    def names(self, folder: str, starts: str) -> list[str]:
+        """See ``ObjectStore.names``."""
+        try:
+            with os.scandir(self.root / folder) as entries:
+                return [
+                    entry.name
+                    for entry in entries
+                    if entry.name[0] in starts and not entry.is_dir()
+                ]
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+
     def sizes(self, prefix: str) -> Iterator[tuple[str, int]]:
         """See ``ObjectStore.sizes``."""
         for key in self.keys(prefix):

@@ -103,6 +103,17 @@ class ObjectStore(Protocol):
         """Yield the keys of all files below the folder ``prefix``, in the order of their names."""
         ...
 
+    def names(self, folder: str, starts: str) -> list[str]:
+        """Return the names of the files directly in ``folder``, in any order.
+
+        Parameters
+        ----------
+        starts
+            All characters with which they begin; a bucket of many files is listed by these in
+            parts, side by side.
+        """
+        ...
+
     def sizes(self, prefix: str) -> Iterator[tuple[str, int]]:
         """Yield what ``keys`` yields, each with the size in bytes that the listing states."""
         ...

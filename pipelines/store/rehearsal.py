@@ -66,6 +66,10 @@ class Rehearsal:
         """See ``ObjectStore.keys``; of the store behind."""
         return self._store.keys(prefix)
 
+    def names(self, folder: str, starts: str) -> list[str]:
+        """See ``ObjectStore.names``; of the store behind."""
+        return self._store.names(folder, starts)
+
     def sizes(self, prefix: str) -> Iterator[tuple[str, int]]:
         """See ``ObjectStore.sizes``; of the store behind."""
         return self._store.sizes(prefix)

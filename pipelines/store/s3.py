@@ -119,6 +119,27 @@ class S3ObjectStore:
         """See ``ObjectStore.keys``."""
         return (key for key, _ in self.sizes(prefix))
 
+    def names(self, folder: str, starts: str) -> list[str]:
+        """See ``ObjectStore.names``: what does not fit into the first answer is listed in parts.
+
+        One request gives 1,000 names and takes a tenth of a second: 86 in turn would take nine.
+        """
+        prefix = self._folder(folder)
+        first = next(self.requests.pages("list_objects_v2", prefix))
+        found = [str(entry["Key"]) for entry in first.get("Contents", ())]
+        if first.get("IsTruncated"):
+
+            def rest(start: str) -> list[str]:
+                pages = self.requests.pages("list_objects_v2", prefix + start, StartAfter=last)
+                return [str(entry["Key"]) for page in pages for entry in page.get("Contents", ())]
+
+            last = found[-1]
+            with ThreadPoolExecutor(len(starts), thread_name_prefix="listing") as pool:
+                for keys in pool.map(rest, starts):
+                    found += keys
+        names = (key.removeprefix(prefix) for key in found)
+        return [name for name in names if "/" not in name and name[:1] in starts and name]
+
     def sizes(self, prefix: str) -> Iterator[tuple[str, int]]:
         """See ``ObjectStore.sizes``: one request per 1,000 keys.
 

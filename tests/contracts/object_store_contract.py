@@ -138,6 +138,13 @@ class ObjectStoreContract:
         assert list(store.sizes("p")) == [("p/b", 2), ("p/c/d", 0)]
         assert list(store.sizes("nothing")) == []
 
+    def test_names_are_those_directly_in_the_folder(self, store: ObjectStore) -> None:
+        for key in ("p/12", "p/2", "p/a", "p/1/1", "p/.1", "pq/1"):
+            store.put_if_absent(key, b"")
+        assert sorted(store.names("p", "12")) == ["12", "2"]
+        for nothing in ("p/12", "absent"):
+            assert store.names(nothing, "12") == []
+
     def test_folders_are_those_directly_below(self, store: ObjectStore) -> None:
         for key in ("p/b/1", "p/a/2/3", "p/a/4", "p/file", "pq/x/1"):
             store.put_if_absent(key, b"")

@@ -83,6 +83,10 @@ class NarrowListing(LocalObjectStore):
         assert prefix.endswith("/commits") or prefix.startswith("manifests/"), prefix
         return super().keys(prefix)
 
+    def names(self, folder: str, starts: str) -> list[str]:
+        assert folder.endswith("/commits"), folder
+        return super().names(folder, starts)
+
 
 def test_lists_no_data_files(store: LocalObjectStore) -> None:
     narrow = NarrowListing(store.root)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import string
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -211,6 +212,29 @@ def test_listings_of_several_pages(store: S3ObjectStore, monkeypatch: pytest.Mon
     assert list(store.keys("p")) == names
     assert sorted(item.key for item in store.leftovers()) == names
     assert pages == ["ListObjectsV2"] * 3 + ["ListMultipartUploads"]  # moto gives uploads at once
+
+
+def test_many_names_are_listed_side_by_side(
+    store: S3ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [f"{number:05d}.json" for number in (*range(4), 10, 11, 12, 20_000, 91_000)]
+    for name in names:
+        store.put_if_absent(f"p/{name}", b"")
+    asked: list[tuple[str, str]] = []
+
+    def note(params: dict[str, object], **_: object) -> None:
+        params["MaxKeys"] = 3
+        asked.append((str(params["Prefix"]), str(params.get("StartAfter", ""))))
+
+    store.requests.client.meta.events.register("before-parameter-build.s3.ListObjectsV2", note)
+    assert sorted(store.names("p", string.digits)) == names
+    top, last = f"{store._prefix}p/", f"{store._prefix}p/00002.json"
+    first = [(top, ""), *((top + digit, last) for digit in string.digits)]
+    assert set(first) <= set(asked)
+    assert len(asked) == 1 + 10 + 1, "of the first digit there are four more: two requests"
+    asked.clear()
+    assert store.names("p/none", string.digits) == []
+    assert len(asked) == 1
 
 
 def test_scratch_is_chosen_by_the_environment(
