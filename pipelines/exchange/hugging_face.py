@@ -179,5 +179,7 @@ def _how_to_read(feature: FeatureSpec) -> list[str]:
             f"{part.name}: {part.data_type} {list(part.shape)} from byte {part.offset}"
             for part in parts
         )
-        lines.append(f"Its bytes are {listed}. A value is `{codec.formula}`, g its first index.")
+        lines.append(f"Its bytes are {listed}.")
+    if codec.formula:
+        lines.append(f"A value is `{codec.formula}`, g its first index.")
     return lines

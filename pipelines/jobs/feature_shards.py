@@ -19,7 +19,7 @@ from pipelines.store.arrays import FeatureArray, StagedShard, as_bytes
 from pipelines.store.commits import hash_file, is_committed, write_commit
 from pipelines.store.shard_file import ShardReader
 from pipelines.store.tables import encode_table, read_table, table_record
-from schemas.codec import Extent
+from schemas.codec_base import Extent
 from schemas.errors import DataError, IntegrityError
 from schemas.manifests import CommitRecord, FileRecord
 from schemas.tables import feature_rows

@@ -11,7 +11,7 @@ import torch
 
 from pipelines.store.arrays import FeatureArray
 from pipelines.store.tensor_codec import TensorCodec
-from schemas.codec import Extent
+from schemas.codec_base import Extent
 from schemas.errors import DataError
 
 Values = npt.NDArray[Any] | torch.Tensor

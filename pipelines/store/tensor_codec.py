@@ -1,21 +1,30 @@
-"""The codecs on tensors of any device: the same bytes as ``schemas.codec``, at another speed.
+"""The codecs on tensors of any device: as ``schemas.codec`` defines them, at another speed.
 
-It is apart from the arrays, so that reading tables and manifests does not import torch.
+They give the same bytes, but for ``LowRank``, whose basis no two devices round alike. This is apart
+from the arrays, so that reading tables and manifests does not import torch.
 Suffixes: B batch, G groups, V values of a group.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
-from pipelines.store.arrays import require_shape
-from schemas.codec import LARGEST_FLOAT8, SMALLEST_SPAN, Part, get_codec, group_count
+from pipelines.store.tensor_steps import (
+    Parts,
+    of_even_steps,
+    of_float8,
+    to_even_steps,
+    to_float8,
+    to_low_rank,
+)
+from schemas.codec import get_codec
+from schemas.codec_base import Part, group_count
+from schemas.eight_bits import Int8
 from schemas.features import FeatureSpec
+from schemas.low_rank import LowRank
 
 _PLAIN = {
     "float32": torch.float32,
@@ -25,6 +34,10 @@ _PLAIN = {
 }
 """Types of the values of the codecs that store each value by itself."""
 
+_PART_TYPES = {"<f4": torch.float32, "|i1": torch.int8, "|u1": torch.uint8}
+
+Block = tuple[slice, slice]
+"""Some groups of all rows."""
 _BLOCK_VALUES = 512 << 10
 """Values that a CPU converts at a time: what lies between two steps stays in its cache."""
 
@@ -51,31 +64,11 @@ class TensorCodec:
             return values.to(torch.bfloat16).contiguous().view(torch.uint16)
         if plain := _PLAIN.get(name):
             return values.to(plain).contiguous()
-        if name == "int8" and self._on_cpu(values):
+        if name != "fp8_e4m3" and self._on_cpu(values):
             return self._encode_by_numpy(values)
         values_BGV = values.float().reshape(len(values), self._groups, -1)
-        quantize = _quantize_int8 if name == "int8" else _quantize_float8
-        blocks = [quantize(values_BGV[block]) for block in self._blocks(values_BGV)]
-        parts = (torch.cat(part, dim=1) for part in zip(*blocks, strict=True))
-        return torch.cat([part.reshape(len(values), -1).view(torch.uint8) for part in parts], dim=1)
-
-    def encode_row(self, values: npt.NDArray[Any] | torch.Tensor, where: str) -> npt.NDArray[Any]:
-        """Return one row on the host, of that shape and storable, in its stored form.
-
-        Raises
-        ------
-        DataError
-            It is of another shape, or holds a value that the codec does not take.
-        """
-        require_shape(self.feature, tuple(values.shape), where)
-        if isinstance(values, torch.Tensor):
-            row = values
-        else:
-            row = torch.from_numpy(np.require(values, requirements=["W"]))
-        stored: npt.NDArray[Any] = self.encode(row[None])[0].numpy()
-        codec = get_codec(self.feature.codec)
-        codec.require_storable(codec.extent(stored, self.feature.item_shape), where)
-        return stored
+        parts = [part.reshape(len(values), -1) for part in self._parts(values_BGV)]
+        return torch.cat([part.contiguous().view(torch.uint8) for part in parts], dim=1)
 
     def decode(
         self,
@@ -85,32 +78,55 @@ class TensorCodec:
     ) -> torch.Tensor:
         """Return rows ``[B, *stored_shape]`` as values ``[B, *item_shape]`` of ``dtype``.
 
-        Each value is computed in float32 and rounded once, on the device of ``stored``.
+        Each value is computed in float32 and rounded once, on the device of ``stored``. Rows that
+        are stored as such values are returned as they are, not copied.
 
         Parameters
         ----------
         out
             Where to put the values, contiguous, instead of into a new tensor; it decides the type.
         """
+        if plain := _PLAIN.get(self.feature.codec):
+            values = stored.view(plain)
+            return values.to(dtype) if out is None else out.copy_(values)
         if out is None:
             shape = (len(stored), *self.feature.item_shape)
             out = torch.empty(shape, dtype=dtype, device=stored.device)
-        if plain := _PLAIN.get(self.feature.codec):
-            return out.copy_(stored.view(plain))
-        *scales, codes = (
-            _part(stored, part) for part in self._codec.parts(self.feature.item_shape)
-        )
-        codes_BGV = codes.reshape(len(stored), self._groups, -1)
-        out_BGV = out.view(codes_BGV.shape)
-        values = _int8_values if self.feature.codec == "int8" else _float8_values
-        for block in self._blocks(codes_BGV):
-            out_BGV[block] = values(
-                codes_BGV[block], *(scale[block][..., None] for scale in scales)
-            )
+        out_BGV = out.view(len(stored), self._groups, -1)
+        decoded = self._decoder(stored)
+        for block in self._blocks(out_BGV):
+            out_BGV[block] = decoded(block)
         return out
 
+    def _parts(self, values_BGV: torch.Tensor) -> Parts:
+        if isinstance(self._codec, LowRank):
+            rank = min(self._codec.rank, *values_BGV.shape[1:])
+            return to_low_rank(values_BGV, rank)
+        convert = to_even_steps if isinstance(self._codec, Int8) else to_float8
+        blocks = [convert(values_BGV[block]) for block in self._blocks(values_BGV)]
+        return tuple(torch.cat(part, dim=1) for part in zip(*blocks, strict=True))
+
+    def _decoder(self, stored: torch.Tensor) -> Callable[[Block], torch.Tensor]:
+        """Return what gives the float32 values of some groups of all rows."""
+        parts = [_part(stored, part) for part in self._codec.parts(self.feature.item_shape)]
+        if isinstance(self._codec, LowRank):
+            mean_BG, step_BR, low_BR, basis_BRG, code = parts
+            code_BRV = code.reshape(len(stored), basis_BRG.shape[1], -1)
+            weight_BRV = of_even_steps(step_BR[..., None], low_BR[..., None], code_BRV)
+            basis_BGR = basis_BRG.float().mT
+            return lambda block: torch.baddbmm(
+                mean_BG[block][..., None], basis_BGR[block], weight_BRV
+            )
+        values = of_even_steps if isinstance(self._codec, Int8) else of_float8
+        *scales, code = parts
+        scaled = [
+            *(scale[..., None] for scale in scales),
+            code.reshape(len(stored), self._groups, -1),
+        ]
+        return lambda block: values(*(part[block] for part in scaled))
+
     def _encode_by_numpy(self, values: torch.Tensor) -> torch.Tensor:
-        """Encode row by row: numpy's loop over blocks is twice as fast as torch on a CPU."""
+        """Encode row by row: twice as fast as torch on a CPU, and the bytes of the definition."""
         rows = [self._codec.convert(row) for row in values.float().numpy()]
         return torch.from_numpy(np.stack(rows))
 
@@ -118,7 +134,7 @@ class TensorCodec:
     def _on_cpu(values: torch.Tensor) -> bool:
         return values.device.type == "cpu"
 
-    def _blocks(self, rows_BGV: torch.Tensor) -> Iterator[tuple[slice, slice]]:
+    def _blocks(self, rows_BGV: torch.Tensor) -> Iterator[Block]:
         """Yield what to do at a time: everything, but on a CPU what its cache holds."""
         if not self._on_cpu(rows_BGV):
             yield slice(None), slice(None)
@@ -133,43 +149,5 @@ def _part(stored: torch.Tensor, part: Part) -> torch.Tensor:
     cut = stored[:, part.offset : part.offset + part.bytes]
     if part.data_type == "<f4":
         # A copy, because a view would need rows of whole float32.
-        cut = cut.flatten().clone().view(torch.float32)
-    return cut.reshape(len(stored), *part.shape)
-
-
-def _quantize_int8(values_BGV: torch.Tensor) -> tuple[torch.Tensor, ...]:
-    low_BG1 = values_BGV.amin(dim=2, keepdim=True) + 0  # zero has no sign
-    span_BG1 = _flush(values_BGV.amax(dim=2, keepdim=True) - low_BG1)
-    scaled_BGV = (values_BGV - low_BG1).mul_(_inverse(255, span_BG1)).round_()
-    return span_BG1 / 255, low_BG1, scaled_BGV.to(torch.uint8)
-
-
-def _int8_values(codes: torch.Tensor, step: torch.Tensor, low: torch.Tensor) -> torch.Tensor:
-    return codes.to(torch.float32).mul_(step).add_(low)
-
-
-def _quantize_float8(values_BGV: torch.Tensor) -> tuple[torch.Tensor, ...]:
-    peak_BG1 = _flush(torch.maximum(-values_BGV.amin(2, True), values_BGV.amax(2, True)))
-    scaled_BGV = values_BGV * _inverse(LARGEST_FLOAT8, peak_BG1)
-    codes_BGV = scaled_BGV.to(torch.float8_e4m3fn).view(torch.uint8)
-    return peak_BG1 / LARGEST_FLOAT8, codes_BGV
-
-
-def _float8_values(codes: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
-    """Move the bits to where float16 has them: ten times faster than torch converts on a CPU.
-
-    float16 has one exponent bit more, and a bias that is larger by 8.
-    """
-    bits = codes.view(torch.int8).to(torch.int16).bitwise_left_shift_(7).bitwise_and_(~(1 << 14))
-    return bits.view(torch.float16).to(torch.float32).mul_(scale * 2**8)
-
-
-def _flush(size: torch.Tensor) -> torch.Tensor:
-    """Set sizes that are as good as zero to zero."""
-    return torch.where(size < SMALLEST_SPAN, 0, size)
-
-
-def _inverse(full: float, size: torch.Tensor) -> torch.Tensor:
-    """Return ``full / size``, and zero for zero."""
-    # Not ``full / size``, which torch computes as a product with the reciprocal.
-    return torch.where(size == 0, 0, torch.full_like(size, full) / size)
+        cut = cut.flatten().clone()
+    return cut.view(_PART_TYPES[part.data_type]).reshape(len(stored), *part.shape)

@@ -46,7 +46,10 @@ class Batch:
     """What each feature is, those of phrases, memory and prompts included."""
 
     def values(self, name: str, dtype: torch.dtype = torch.float16) -> torch.Tensor:
-        """Return a feature decoded, on the device where it is: ``[…, *item]`` of ``dtype``."""
+        """Return a feature decoded, on the device where it is: ``[…, *item]`` of ``dtype``.
+
+        What is stored as such values is not copied.
+        """
         spec = self.specs[name]
         stored = self._stored(name)
         lead = stored.shape[: stored.ndim - len(spec.stored_shape)]

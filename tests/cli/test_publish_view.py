@@ -45,6 +45,7 @@ def test_comparisons_fit_into_60_columns(
                 row=0,
                 cosine=1,
                 difference=1e-3,
+                least_cosine=0.999,
                 tolerance=1e-3,
             )
         ]

@@ -8,7 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from schemas.codec import CODECS, SMALLEST_SPAN, get_codec, group_count
+from schemas.codec import CODECS, get_codec
+from schemas.codec_base import group_count
+from schemas.eight_bits import SMALLEST_SPAN
 from schemas.errors import DataError, UnknownNameError
 
 arrays = hnp.arrays(
@@ -60,7 +62,7 @@ def test_unknown_codec_names_the_nearest() -> None:
         get_codec("flaot16")
 
 
-@pytest.mark.parametrize("name", sorted(CODECS))
+@pytest.mark.parametrize("name", sorted(CODECS.keys() - {"pca64"}))
 @given(arrays)
 def test_the_extent_is_that_of_the_decoded_row(name: str, values: npt.NDArray[np.float32]) -> None:
     values = np.abs(np.trunc(values)) % 256 if name == "uint8" else values
@@ -95,7 +97,7 @@ def test_fp8_is_off_by_a_sixteenth_at_most(values: npt.NDArray[np.float32]) -> N
 
 
 def test_eight_bits_refuse_what_half_cannot_hold() -> None:
-    for name in ("int8", "fp8_e4m3"):
+    for name in ("int8", "fp8_e4m3", "pca64"):
         with pytest.raises(DataError, match=f"row 3: not storable as {name}.*up to 65504"):
             get_codec(name).encode(np.array([1.0, 65536.0], np.float32), "row 3")
 

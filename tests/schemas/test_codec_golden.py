@@ -7,6 +7,7 @@ import pytest
 from blake3 import blake3
 
 from schemas.codec import CODECS, get_codec
+from schemas.codec_base import Part
 from tests.schemas.codec_values import golden_values
 
 GOLDEN = {
@@ -19,7 +20,7 @@ GOLDEN = {
 }
 
 
-@pytest.mark.parametrize("name", sorted(CODECS))
+@pytest.mark.parametrize("name", sorted(CODECS.keys() - {"pca64"}))
 def test_the_stored_bytes_are_those_of_the_format(name: str) -> None:
     stored = get_codec(name).encode(golden_values(name), "x")
     assert blake3(stored.tobytes()).hexdigest()[:32] == GOLDEN[name]
@@ -40,3 +41,20 @@ def test_fp8_by_hand() -> None:
     codes = np.array([0xFE, 0x38, 0x00, 0x01], np.uint8)
     expected = scale.tobytes() + codes.tobytes()
     assert get_codec("fp8_e4m3").encode(values, "x").tobytes() == expected
+
+
+def test_pca64_by_hand() -> None:
+    codec = get_codec("pca64")
+    assert codec.parts((3, 1, 2)) == (
+        Part(name="mean", data_type="<f4", shape=(3,), offset=0),
+        Part(name="step", data_type="<f4", shape=(2,), offset=12),
+        Part(name="low", data_type="<f4", shape=(2,), offset=20),
+        Part(name="basis", data_type="|i1", shape=(2, 3), offset=28),
+        Part(name="code", data_type="|u1", shape=(2, 1, 2), offset=34),
+    )
+    numbers = np.array([1, 2, 3, 0.5, 0.25, -1, -2], np.float32)
+    basis = np.array([127, 0, -127, 0, 1, 0], np.int8)
+    codes = np.array([0, 255, 8, 16], np.uint8)
+    stored = np.frombuffer(numbers.tobytes() + basis.tobytes() + codes.tobytes(), np.uint8)
+    expected = [[1 - 127, 1 + 127 * 126.5], [2, 4], [3 + 127, 3 - 127 * 126.5]]
+    assert codec.decode(stored, (3, 1, 2)).tolist() == [[pair] for pair in expected]

@@ -3,7 +3,6 @@ from __future__ import annotations
 import json
 import pickle
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import numpy as np
@@ -178,23 +177,3 @@ def test_metadata_names_a_type_that_zarr_knows(tmp_path: Path, codec: str) -> No
     array = make_array(tmp_path, codec=codec)
     array.create()
     assert zarr.open_array(tmp_path / array.folder).dtype == np.dtype(get_codec(codec).stored)
-
-
-def test_other_tools_decode_by_the_attributes(tmp_path: Path) -> None:
-    array = make_array(tmp_path, (5, 4, 3), "int8")
-    values = random_rows((5, 4, 3), [2], "int8")
-    write_rows(array, 0, values)
-    theirs = zarr.open_array(tmp_path / array.folder, mode="r")
-    decoding: dict[str, Any] = dict(json.loads(json.dumps(theirs.attrs["decoding"])))
-    row = np.asarray(theirs[2])
-    part = {p["name"]: _cut(row, p) for p in decoding["parts"]}
-    assert decoding["value"] == "low[g] + step[g] * code[g]"
-    decoded = part["low"][:, None, None] + part["step"][:, None, None] * part["code"]
-    assert np.array_equal(decoded, array.read([2])[0])
-    assert np.abs(decoded - values[2]).max() < 1 / 255
-
-
-def _cut(row: npt.NDArray[Any], part: dict[str, Any]) -> npt.NDArray[Any]:
-    size = np.dtype(part["data_type"]).itemsize * int(np.prod(part["shape"]))
-    cut: npt.NDArray[Any] = row[part["offset"] :][:size]
-    return np.asarray(cut.view(part["data_type"]).reshape(part["shape"]))
