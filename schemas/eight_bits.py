@@ -22,7 +22,7 @@ from schemas.float8 import FLOAT8_VALUES, LARGEST_FLOAT8, to_float8
 
 SMALLEST_SPAN = 1e-30
 """A group that spans less is stored as constant: the inverse would overflow."""
-_BLOCK_VALUES = 128 << 10
+_BLOCK_VALUES = 256 << 10
 
 
 class EightBits(Codec, frozen=True, kw_only=True):
