@@ -22,21 +22,21 @@ def full_config() -> Sam3VideoConfig:
     return Sam3VideoConfig()
 
 
-def narrow_config(layers: int = 1, mlp: int = 256) -> Sam3VideoConfig:
-    """The full image size and trunk width, so records of 10.6 MB, and little arithmetic."""
+def narrow_config(layers: int = 1, mlp: int = 256, grid: int = GRID) -> Sam3VideoConfig:
+    """The full trunk width and little arithmetic; by default records of the full 10.6 MB."""
     vision = {
         "model_type": "sam3_vision_model",
         "fpn_hidden_size": 64,
-        "backbone_feature_sizes": [[scale * GRID, scale * GRID] for scale in (4, 2, 1)],
+        "backbone_feature_sizes": [[scale * grid, scale * grid] for scale in (4, 2, 1)],
         "backbone_config": {
             "model_type": "sam3_vit_model",
             "hidden_size": 1024,
             "intermediate_size": mlp,
             "num_hidden_layers": layers,
             "num_attention_heads": 16,
-            "image_size": GRID * PATCH,
+            "image_size": grid * PATCH,
             "patch_size": PATCH,
-            "window_size": 24,
+            "window_size": min(24, grid),
             "global_attn_indexes": [],
         },
     }
@@ -61,9 +61,9 @@ def narrow_config(layers: int = 1, mlp: int = 256) -> Sam3VideoConfig:
     }
     tracker = {
         "model_type": "sam3_tracker_video",
-        "image_size": GRID * PATCH,
+        "image_size": grid * PATCH,
         "vision_config": vision,
-        "prompt_encoder_config": {"hidden_size": 64, "image_size": GRID * PATCH},
+        "prompt_encoder_config": {"hidden_size": 64, "image_size": grid * PATCH},
         "mask_decoder_config": {
             "hidden_size": 64,
             "mlp_dim": 64,
@@ -79,7 +79,7 @@ def narrow_config(layers: int = 1, mlp: int = 256) -> Sam3VideoConfig:
         "memory_fuser_intermediate_dim": 64,
     }
     return Sam3VideoConfig(
-        detector_config=detector, tracker_config=tracker, low_res_mask_size=4 * GRID
+        detector_config=detector, tracker_config=tracker, low_res_mask_size=4 * grid
     )
 
 

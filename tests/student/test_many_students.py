@@ -259,7 +259,7 @@ def test_students_that_share_a_folder_are_refused(store: LocalObjectStore, tmp_p
         Trainer(trainer.stream, [runs[A], others[A]])
 
 
-@pytest.mark.parametrize("codec", ["int8", "fp8_e4m3", "bfloat16"])
+@pytest.mark.parametrize("codec", ["int8", "fp8_e4m3", "bfloat16", "pca64"])
 def test_a_student_learns_the_values_whatever_their_codec(
     store: LocalObjectStore, tmp_path: Path, codec: str
 ) -> None:
