@@ -73,7 +73,7 @@ def test_a_range_answer_without_content_range_is_refused(
     ("header", "least", "most"),
     [
         ("7", 7, 7),
-        (format_datetime(datetime.now(UTC) + timedelta(hours=1), usegmt=True), 3000, 3600),
+        ("in an hour", 3000, 3600),
         ("Mon, 01 Jan 2024 00:00:00 GMT", 0, 0),
         ("Mon, 01 Jan 2024 00:00:00 -0000", 0, 0),
     ],
@@ -81,6 +81,8 @@ def test_a_range_answer_without_content_range_is_refused(
 def test_knows_how_long_to_wait(
     header: str, least: float, most: float, server: FaultServer, transport: Transport
 ) -> None:
+    if header == "in an hour":
+        header = format_datetime(datetime.now(UTC) + timedelta(hours=1), usegmt=True)
     url = server.put("a.zip", b"", status(503, {"Retry-After": header}))
     with pytest.raises(TransientError, match="HTTP 503") as raised, transport.open(url, 0, None):
         pass

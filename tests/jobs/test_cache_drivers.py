@@ -70,20 +70,22 @@ def start(root: Path, images: Path, seconds: float) -> subprocess.Popen[str]:
     )
 
 
-def go(driver: subprocess.Popen[str]) -> None:
-    assert driver.stdin is not None
-    assert driver.stdout is not None
-    assert driver.stdout.readline() == "ready\n"
-    driver.stdin.write("go\n")
-    driver.stdin.flush()
+def go(*drivers: subprocess.Popen[str]) -> None:
+    """Let drivers begin, all at once when all are ready."""
+    for driver in drivers:
+        assert driver.stdout is not None
+        assert driver.stdout.readline() == "ready\n"
+    for driver in drivers:
+        assert driver.stdin is not None
+        driver.stdin.write("go\n")
+        driver.stdin.flush()
 
 
 def test_two_drivers_compute_each_image_once(tmp_path: Path) -> None:
     root = tmp_path / "root"
     made.normalize(root, SOURCE)
     drivers = [start(root, tmp_path / name, 0.05) for name in ("a", "b")]
-    for driver in drivers:
-        go(driver)
+    go(*drivers)
     done = [int(driver.communicate(timeout=90)[0]) for driver in drivers]
     images = [(tmp_path / name).stat().st_size for name in ("a", "b")]
     # One picture is missing since the split was normalized.
