@@ -140,6 +140,8 @@ class FeatureKind(msgspec.Struct, frozen=True, kw_only=True):
     about: str
     on_request: bool = False
     """Not among the features that the name of their group stands for."""
+    channels: int | None = None
+    """The dimension of a row that counts channels; None where no two of its values are alike."""
 
 
 MEMORY_GROUPS: dict[PromptKind, str] = {
@@ -150,8 +152,12 @@ MEMORY_GROUPS: dict[PromptKind, str] = {
 """Groups of memory features, by what the tracker was shown of an object on its first frame."""
 
 _MEMORY = {
-    "maskmem": FeatureKind(rows="object_frame", about="spatial memory of one object on one frame"),
-    "object_pointer": FeatureKind(rows="object_frame", about="object pointer of the mask decoder"),
+    "maskmem": FeatureKind(
+        rows="object_frame", channels=0, about="spatial memory of one object on one frame"
+    ),
+    "object_pointer": FeatureKind(
+        rows="object_frame", channels=0, about="object pointer of the mask decoder"
+    ),
     "mask_logits": FeatureKind(rows="object_frame", about="low-resolution mask logits"),
     "object_score": FeatureKind(
         rows="object_frame", codec="float32", about="logit of the object being visible"
@@ -161,6 +167,7 @@ _MEMORY = {
     ),
     "conditioned": FeatureKind(
         rows="object_frame",
+        channels=0,
         about="the image's map after it has seen the memory, as it enters the mask decoder",
         on_request=True,
     ),
@@ -168,25 +175,33 @@ _MEMORY = {
 
 FEATURES: dict[str, FeatureKind] = {
     "image.trunk": FeatureKind(
-        rows="sample", about="last hidden state of the ViT trunk, before the neck"
+        rows="sample", channels=0, about="last hidden state of the ViT trunk, before the neck"
     ),
     "image.layerNN": FeatureKind(
         rows="sample",
+        channels=0,
         about="hidden state behind block NN of the trunk; 00: what enters the first block",
         on_request=True,
     ),
     "image.fpn72.detector": FeatureKind(
-        rows="sample", about="level of the detector's neck at the trunk's own stride of 14"
+        rows="sample",
+        channels=0,
+        about="level of the detector's neck at the trunk's own stride of 14",
     ),
     "image.fpn72.tracker": FeatureKind(
-        rows="sample", about="level of the tracker's neck at the trunk's own stride of 14"
+        rows="sample",
+        channels=0,
+        about="level of the tracker's neck at the trunk's own stride of 14",
     ),
     "image.neck": FeatureKind(
         rows="sample",
+        channels=0,
         about="output of SAM's image encoder, behind its neck; imported only",
         on_request=True,
     ),
-    "text.tokens": FeatureKind(rows="phrase", about="projected text features of every token"),
+    "text.tokens": FeatureKind(
+        rows="phrase", channels=1, about="projected text features of every token"
+    ),
     "text.mask": FeatureKind(
         rows="phrase", codec="uint8", about="1 for a real token, 0 for padding"
     ),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Self
 
 from rich import box
@@ -12,7 +12,6 @@ from rich.progress import Progress
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from pipelines.jobs.audit import Comparison
     from pipelines.report.summary import ManifestSummary
     from pipelines.store.findings import Finding
     from pipelines.store.published import PublishedManifest
@@ -22,9 +21,9 @@ if TYPE_CHECKING:
 _WIDE = 80
 
 
-def open_console() -> Console:
+def open_console(*, stderr: bool = False) -> Console:
     """Return a console that leaves keys and paths as they are."""
-    return Console(highlight=False, markup=False, soft_wrap=True)
+    return Console(highlight=False, markup=False, soft_wrap=True, stderr=stderr)
 
 
 def show_published(published: PublishedManifest) -> None:
@@ -84,49 +83,27 @@ def show_summary(summary: ManifestSummary) -> None:
         console.print(table)
 
 
-def show_findings(findings: Iterable[Finding]) -> None:
+def show_findings(console: Console, findings: Iterable[Finding]) -> None:
     """Print each finding on a line of its own."""
-    console = open_console()
     for finding in findings:
         console.print(str(finding))
 
 
-def show_verification(reference: str, found: Verification, *, deep: bool) -> None:
+def show_verification(console: Console, reference: str, found: Verification, *, deep: bool) -> None:
     """Print what was looked at."""
     rows = f", {found.rows} rows" if deep else " (names and sizes; --deep reads them)"
-    open_console().print(
+    console.print(
         f"{reference}: {len(found.findings)} findings in {found.files} files, "
         f"{decimal(found.bytes)}{rows}"
     )
 
 
-def show_comparisons(comparisons: Sequence[Comparison]) -> None:
-    """Print the worst agreement of each array with the live teacher."""
-    arrays: dict[tuple[str, str], list[Comparison]] = {}
-    for item in comparisons:
-        arrays.setdefault((item.split, item.feature), []).append(item)
-    console = open_console()
-    for name in dict.fromkeys(split for split, _ in arrays):
-        console.print(f"\n{name}", style="bold")
-        table = _table("recomputed", "rows", "cosine", "differs", "allowed")
-        for (split, feature), items in arrays.items():
-            if split == name:
-                table.add_row(
-                    feature,
-                    str(len(items)),
-                    f"{min(item.cosine for item in items):.6f}",
-                    f"{max(item.difference for item in items):.1e}",
-                    f"{items[0].tolerance:.1e}",
-                )
-        console.print(table)
-
-
 class VerifyProgress:
     """A bar while checks run, on a terminal only."""
 
-    def __init__(self) -> None:
+    def __init__(self, title: str) -> None:
         self._bar = Progress(console=Console(stderr=True), transient=True)
-        self._task = self._bar.add_task("checks", total=None)
+        self._task = self._bar.add_task(title, total=None)
 
     def __enter__(self) -> Self:
         if self._bar.console.is_terminal:

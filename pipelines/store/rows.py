@@ -16,6 +16,26 @@ def expected_rows(split: Split, record: ArrayRecord, shard: int) -> list[dict[st
     return [{"row": row, **named} for row, named in enumerate(_names(split, record, shard), first)]
 
 
+def unusable_rows(split: Split, record: ArrayRecord, shard: int) -> list[str | None]:
+    """Return for each row of a shard why the split itself keeps it without features, or None."""
+    if record.feature.rows == "phrase":
+        return [None] * len(_names(split, record, shard))
+    if record.feature.rows == "object_frame":
+        return [
+            next((frame.quarantine for frame in clip.frames if frame.quarantine), None)
+            for clip in split.clips(shard)
+            for _ in object_frames(clip.clip, len(clip.frames), clip.prompts)
+        ]
+    samples = [sample.quarantine for sample in split.samples(shard)]
+    if record.feature.rows == "sample":
+        return samples
+    return [
+        samples[item.row] if item.mask and item.mask.area else "the object has no mask"
+        for item in split.objects(shard)
+        for _ in STILL_PROMPTS
+    ]
+
+
 def _names(split: Split, record: ArrayRecord, shard: int) -> list[dict[str, Any]]:
     if record.feature.rows == "phrase":
         first = shard * record.rows_per_shard

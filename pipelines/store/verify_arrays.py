@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,7 +44,8 @@ class ArrayShardCheck:
         rows: list[dict[str, Any]] = table.to_pylist()
         if len(rows) != self.rows:
             yield Finding(key=self.key, problem="rows", expected=str(self.rows), got=str(len(rows)))
-        yield from self._names(rows)
+        expected = expected_rows(self.split, self.array.record, self.shard)
+        yield from compare_names(self.key, expected, rows)
         sound = {slot for slot, row in enumerate(rows) if row["quarantine"] is None}
         if not self.has_data:
             if sound:
@@ -63,29 +64,6 @@ class ArrayShardCheck:
             )
         for slot in sorted(present & sound):
             yield from self._values(reader, slot, rows[slot])
-
-    def _names(self, rows: list[dict[str, Any]]) -> Iterator[Finding]:
-        """Compare what the rows are called with what the split says that they are."""
-        expected = expected_rows(self.split, self.array.record, self.shard)
-        if len(expected) != len(rows):
-            yield Finding(
-                key=self.key,
-                problem="rows against the split",
-                expected=str(len(expected)),
-                got=str(len(rows)),
-            )
-        named = [
-            (want, {name: row[name] for name in want})
-            for want, row in zip(expected, rows, strict=False)
-        ]
-        others = [(want, got) for want, got in named if want != got]
-        if others:
-            yield Finding(
-                key=self.key,
-                problem=f"{len(others)} rows of other samples, the first",
-                expected=_listed(others[0][0]),
-                got=_listed(others[0][1]),
-            )
 
     def _values(self, reader: ShardReader, slot: int, row: dict[str, Any]) -> Iterator[Finding]:
         stored = np.empty(self.array.feature.stored_shape, dtype=self.array.dtype)
@@ -107,6 +85,31 @@ class ArrayShardCheck:
                 expected=str(stated),
                 got=str(found),
             )
+
+
+def compare_names(
+    key: str, expected: Sequence[Mapping[str, Any]], rows: Sequence[Mapping[str, Any]]
+) -> Iterator[Finding]:
+    """Compare what a table says that its rows are with what the split says (``expected_rows``)."""
+    if len(expected) != len(rows):
+        yield Finding(
+            key=key,
+            problem="rows against the split",
+            expected=str(len(expected)),
+            got=str(len(rows)),
+        )
+    named = [
+        (want, {name: row[name] for name in want})
+        for want, row in zip(expected, rows, strict=False)
+    ]
+    others = [(want, got) for want, got in named if want != got]
+    if others:
+        yield Finding(
+            key=key,
+            problem=f"{len(others)} rows of other samples, the first",
+            expected=_listed(others[0][0]),
+            got=_listed(others[0][1]),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,5 +165,5 @@ def _spread(shards: tuple[int, ...]) -> list[int]:
     return sorted({*shards[:1], *shards[len(shards) // 2 :][:1], *shards[-1:]})
 
 
-def _listed(named: dict[str, Any]) -> str:
+def _listed(named: Mapping[str, Any]) -> str:
     return ", ".join(f"{name} {value}" for name, value in named.items() if value is not None)

@@ -10,11 +10,9 @@ from typer.testing import CliRunner, Result
 from pipelines.cli import inspect, publish, verify
 from pipelines.store import layout
 from pipelines.store.local import LocalObjectStore
-from pipelines.teachers.base import TeacherOptions
-from pipelines.teachers.load import load_teacher
 from schemas.errors import IdentityError
 from tests.jobs.colour_teacher import ColourTeacher
-from tests.jobs.sample_root import CLIPS, STILLS, build_root, cache, clips, normalize, stills
+from tests.jobs.sample_root import STILLS, build_root
 
 
 @pytest.fixture
@@ -60,19 +58,6 @@ def test_verify_exits_1_with_a_line_for_each_finding(root: Path) -> None:
     assert damaged.exit_code == 1
     assert f"{key}: missing; expected" in damaged.output
     assert "1 findings" in damaged.output
-
-
-def test_verify_recomputes_with_the_live_teacher(tmp_path: Path) -> None:
-    root = tmp_path / "tiny"
-    store = LocalObjectStore(root)
-    teacher = load_teacher("tiny", TeacherOptions())
-    cache(normalize(store, STILLS, [stills()[:2]]), teacher)
-    cache(normalize(store, CLIPS, clips(1, 2), "video"), teacher)
-    run(root, "publish", "all")
-    shown = run(root, "verify", "all", "--recompute", "1", "--teacher", "tiny")
-    assert shown.exit_code == 0, shown.output
-    for word in ("image.trunk", "text.tokens", "memory.maskmem"):
-        assert word in shown.output
 
 
 def test_verify_refuses_another_teacher(root: Path) -> None:

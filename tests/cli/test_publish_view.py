@@ -7,8 +7,6 @@ import typer
 from typer.testing import CliRunner
 
 from pipelines.cli import inspect, publish
-from pipelines.cli.publish_view import show_comparisons
-from pipelines.jobs.audit import Comparison
 from pipelines.store.local import LocalObjectStore
 from tests.jobs.colour_teacher import ColourTeacher
 from tests.jobs.sample_root import build_root
@@ -30,26 +28,3 @@ def test_names_are_whole_at_every_width(
     assert " memory.object_score " in "".join(tables)
     assert all(len(line) <= int(width) for line in tables)
     assert ("codec" in shown) == codec
-
-
-def test_comparisons_fit_into_60_columns(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setenv("COLUMNS", "60")
-    show_comparisons(
-        [
-            Comparison(
-                split="coco/val2017",
-                feature="memory.maskmem@bfloat16",
-                file="features/a/c/0",
-                row=0,
-                cosine=1,
-                difference=1e-3,
-                least_cosine=0.999,
-                tolerance=1e-3,
-            )
-        ]
-    )
-    (line,) = (line for line in capsys.readouterr().out.splitlines() if "maskmem" in line)
-    assert line.split() == ["memory.maskmem@bfloat16", "1", "1.000000", "1.0e-03", "1.0e-03"]
-    assert len(line) <= 60

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from pipelines.engine.work import Stage, WorkUnit
-from pipelines.jobs.audit import recompute
+from pipelines.jobs.audit import audit
+from pipelines.jobs.audit_amount import Amount
 from pipelines.jobs.encode_prompts import prompts_of
 from pipelines.jobs.publish import publish, select
 from pipelines.media.images import decode_image
@@ -73,9 +74,9 @@ def test_the_published_prompts_verify_and_recompute(tmp_path: Path) -> None:
     store = LocalObjectStore(tmp_path)
     published = publish(store, "all", select(store, []))
     assert verify_manifest(store, published, deep=True).findings == ()
-    found = list(recompute(store, published, lambda _: made.load_tiny(), 3))
-    assert {item.feature for item in found} == set(arrays)
-    assert all(item.is_close for item in found), found
+    found = audit(store, published, lambda _: made.load_tiny(), Amount.parse("3"))
+    assert {item.array for item in found.arrays if item.compared == 3} == set(arrays)
+    assert found.findings == []
 
 
 def test_clips_have_no_prompts_of_stills(tmp_path: Path) -> None:
