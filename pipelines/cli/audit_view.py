@@ -55,7 +55,7 @@ def _numbers(title: str, found: AuditSummary) -> str:
             for value in (found.cosine_mean, found.cosine_worst)
         ),
         "" if found.error is None else f"{found.error:.0e}",
-        *("" if value is None else f"{value:.3g}" for value in (found.minimum, found.maximum)),
+        *("" if value is None else _short(value) for value in (found.minimum, found.maximum)),
     ]
     return f"{_line(title, *numbers)}{len(found.dead_channels):>5}"
 
@@ -66,3 +66,9 @@ def _line(*cells: str) -> str:
         cell.ljust(-width) if width < 0 else cell.rjust(width)
         for cell, width in zip(cells, _WIDTHS.values(), strict=True)
     )
+
+
+def _short(value: float) -> str:
+    """Return three digits, or two beside an exponent and a sign."""
+    text = f"{value:.3g}"
+    return text if len(text) < _WIDTHS["least"] else f"{value:.2g}"

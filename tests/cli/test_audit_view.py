@@ -14,7 +14,7 @@ ROW = RowComparison(
     row=0,
     name="'a'",
     cosine=-0.123456,
-    error=1.5e-10,
+    error=1.9e-10,
     excess=0,
     place=(0,),
     stored=0,
@@ -62,7 +62,7 @@ def test_an_audit_fits_into_60_columns(
     )
     table = [line for line in lines if line.startswith(("shard", "all", "0"))]
     assert all(len(line) <= 60 for line in table)
-    cells = ["999980", "-0.12346", "-0.12346", "2e-10", "-1.23e+07", "-1.23e-10", "1024"]
+    cells = ["999980", "-0.12346", "-0.12346", "2e-10", "-1.2e+07", "-1.2e-10", "1024"]
     assert lines[title + 1].split() == ["all", *cells]
     assert lines[title + 2].split()[:2] == ["00000", "49999"]
     assert lines[title + 12] == "and 2 more bad shards"
