@@ -65,6 +65,7 @@ CODECS: dict[str, Codec] = {
             stored="|u1",
             largest=_HALF_MAX,
             is_float=False,
+            mixes=True,
             rank=64,
             formula="mean[g] + sum over k of basis[k, g] * (low[k] + step[k] * code[k])",
         ),

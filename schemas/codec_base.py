@@ -62,6 +62,8 @@ class Codec(msgspec.Struct, frozen=True, kw_only=True):
     """The largest magnitude that is stored; more is refused."""
     is_float: bool = True
     """Whether the stored type is a floating point one, to us if not to numpy."""
+    mixes: bool = False
+    """Whether a value is stored together with others: a little noise may then turn its rounding."""
     formula: str = ""
     """How values follow from what is stored, for other tools; empty: they are stored."""
 

@@ -33,7 +33,8 @@ from tests.jobs.planted import Rows, Table, replant, values_of
 
 STILLS = (
     "image.trunk", "image.trunk@bfloat16", "image.trunk@float32", "image.trunk@int8",
-    "image.trunk@fp8_e4m3", "image.layer02", "image.fpn72.detector", "image.fpn72.tracker@int8",
+    "image.trunk@fp8_e4m3", "image.trunk@pca64", "image.layer02", "image.fpn72.detector",
+    "image.fpn72.detector@pca64", "image.fpn72.tracker@int8",
     "text", "text.tokens@int8", "prompts", "prompts.mask_logits@fp8_e4m3",
 )  # fmt: skip
 CLIPS = ("image.trunk", "memory", "memory.conditioned", "memory.maskmem@int8", "memory.box")
@@ -118,7 +119,7 @@ def test_bfloat16_autocast_passes(tmp_path: Path) -> None:
     assert shown.exit_code == 0, shown.output
 
 
-@pytest.mark.parametrize("codec", CODECS)
+@pytest.mark.parametrize("codec", [*CODECS, "pca64"])
 def test_swapped_rows(root: Path, codec: str) -> None:
     name = "image.trunk" if codec == "float16" else f"image.trunk@{codec}"
     array = open_array(root, name)
