@@ -28,7 +28,7 @@ from schemas.manifests import ArrayRecord, FileRecord
 
 _ATTRIBUTE = "samdistill"
 _DECODING = "decoding"
-"""How other tools get values out of a stored row; absent when the row is its values."""
+"""How other tools get values out of a row of bytes; absent when it is one number per value."""
 _ZARR_TYPES = {"<f4": "float32", "<f2": "float16", "<u2": "uint16", "|u1": "uint8"}
 _CACHED_INDEXES = 4096
 
@@ -175,9 +175,8 @@ def zarr_metadata(record: ArrayRecord) -> dict[str, Any]:
     if np.dtype(codec.stored).itemsize == 1:
         little = {"name": "bytes"}
     attributes = {_ATTRIBUTE: msgspec.to_builtins(record)}
-    if codec.formula:
-        parts = msgspec.to_builtins(codec.parts(feature.item_shape))
-        attributes[_DECODING] = {"parts": parts, "value": codec.formula}
+    if parts := codec.parts(feature.item_shape):
+        attributes[_DECODING] = {"parts": msgspec.to_builtins(parts), "value": codec.formula}
     sharding = {
         "chunk_shape": [1, *item],
         "codecs": [little, {"name": "crc32c"}],
