@@ -1,5 +1,7 @@
 """A fast file server for benchmarks: keep-alive, ranges, ETag, ``sendfile``; a thread per client.
 
+Folders directly in ``FOLDER`` can be read as buckets of S3: objects, and listings with a prefix.
+
 ``python benchmarks/file_server.py FOLDER [LATENCY_MS]`` prints its port and serves until killed.
 """
 
@@ -12,6 +14,8 @@ import sys
 import threading
 import time
 from pathlib import Path
+from urllib.parse import parse_qs
+from xml.sax.saxutils import escape
 
 _RANGE = re.compile(rb"\r\nrange: bytes=(\d+)-(\d*)", re.IGNORECASE)
 _SEND_BYTES = 1 << 20
@@ -47,6 +51,11 @@ def _talk(client: socket.socket, folder: Path, latency: float) -> None:
 
 def _answer(client: socket.socket, folder: Path, request: bytes) -> None:
     verb, target, _ = request.split(b" ", 2)
+    if b"list-type=2" in target:
+        body = _listing(folder, *target.decode().lstrip("/").split("?", 1)).encode()
+        client.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+        return
+    target = target.partition(b"?")[0]
     path = folder / target.decode().lstrip("/")
     try:
         descriptor = os.open(path, os.O_RDONLY)
@@ -72,6 +81,21 @@ def _answer(client: socket.socket, folder: Path, request: bytes) -> None:
             start += os.sendfile(client.fileno(), descriptor, start, min(_SEND_BYTES, end - start))
     finally:
         os.close(descriptor)
+
+
+def _listing(folder: Path, bucket: str, query: str) -> str:
+    """Return the whole listing of a prefix as one page; with a delimiter, what lies below too."""
+    prefix = parse_qs(query).get("prefix", [""])[0]
+    root = folder / bucket.rstrip("/")
+    below = (path for path in (root / prefix).parent.rglob("*") if path.is_file())
+    entries = [
+        f"<Contents><Key>{escape(key)}</Key><Size>{path.stat().st_size}</Size></Contents>"
+        for path in sorted(below)
+        if (key := path.relative_to(root).as_posix()).startswith(prefix)
+    ]
+    return (
+        f"<ListBucketResult><IsTruncated>false</IsTruncated>{''.join(entries)}</ListBucketResult>"
+    )
 
 
 if __name__ == "__main__":

@@ -70,6 +70,7 @@ def write_plain(folder: Path, samples: Samples) -> None:
     """All features in one file, all JPEGs in another, and where each JPEG lies."""
     ends = np.cumsum([len(samples.jpeg(index)) for index in range(samples.count)])
     np.save(folder / "ends.npy", ends)
+    (folder / "count").write_bytes(np.int64(samples.count).tobytes())
     with (folder / "features").open("xb") as features, (folder / "jpegs").open("xb") as jpegs:
         for index in range(samples.count):
             features.write(as_bytes(samples.feature(index)))

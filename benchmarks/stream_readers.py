@@ -1,28 +1,31 @@
 """Readers of bench_stream.py, each run in a process of its own: epochs of shuffled batches.
 
-    python benchmarks/stream_readers.py NAME SOURCE CACHE WORKERS EPOCHS
+    python benchmarks/stream_readers.py NAME SOURCE CACHE WORKERS WARM_UP BATCHES EPOCHS
 
 ``SOURCE`` is a folder, or ``s3://bucket/prefix``; libraries that download do so into ``CACHE``.
-All decode and resize an image by the same function. Prints one JSON object.
+``BATCHES`` are measured after ``WARM_UP`` of them, while the reader reads on. All decode and resize
+an image by the same function. Prints one JSON object.
 """
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import io
 import json
 import logging
 import os
-import resource
+import signal
 import sys
 import threading
 import time
 import warnings
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import stream_limit
 import torch
 from stream_data import ITEM_BYTES, SEED_BYTES, SHAPE
 from torch.utils.data import DataLoader, Dataset
@@ -32,6 +35,13 @@ from pipelines.media.preprocess import resize_to_square
 
 BATCH = 16
 SIDE = 1008
+_THREADS_ON_S3 = 4
+MODULES = {
+    "samdistill": "pipelines.stream.feature_stream",
+    "WebDataset": "webdataset",
+    "MDS": "streaming",
+    "LitData": "litdata",
+}
 Pair = tuple[torch.Tensor, torch.Tensor]
 
 
@@ -40,11 +50,17 @@ class Run:
     source: str
     cache: str
     workers: int
+    """Processes; threads where there are no processes."""
     epochs: int
 
     @property
     def remote(self) -> bool:
         return self.source.startswith("s3://")
+
+    @property
+    def threads(self) -> int:
+        """Of one process: those that wait for a network are not at work."""
+        return self.workers * _THREADS_ON_S3 if self.remote else self.workers
 
 
 def picture(jpeg: bytes, out: torch.Tensor | None = None) -> torch.Tensor:
@@ -52,35 +68,7 @@ def picture(jpeg: bytes, out: torch.Tensor | None = None) -> torch.Tensor:
 
 
 def limit(run: Run) -> Iterator[Pair]:
-    """Threads: preadv into the batch, and decode, with the next batch begun; nothing else."""
-    ends = np.load(f"{run.source}/ends.npy").tolist()
-    begins = [0, *ends[:-1]]
-    features = os.open(f"{run.source}/features", os.O_RDONLY)
-    jpegs = os.open(f"{run.source}/jpegs", os.O_RDONLY)
-    images = [torch.empty((BATCH, 3, SIDE, SIDE), dtype=torch.uint8) for _ in range(2)]
-    stored = [torch.empty((BATCH, *SHAPE), dtype=torch.float16) for _ in range(2)]
-
-    def fill(turn: int, place: int, index: int) -> None:
-        row = memoryview(stored[turn][place].numpy()).cast("B")
-        assert os.preadv(features, [row], index * ITEM_BYTES) == ITEM_BYTES
-        jpeg = os.pread(jpegs, ends[index] - begins[index], begins[index])
-        picture(jpeg, images[turn][place])
-
-    rng = np.random.default_rng(1)
-    order = np.concatenate([rng.permutation(len(ends)) for _ in range(run.epochs)])
-    picks = order[: len(order) // BATCH * BATCH].reshape(-1, BATCH).tolist()
-    with ThreadPoolExecutor(run.workers) as pool:
-
-        def begin(number: int) -> list[Future[None]]:
-            pairs = enumerate(picks[number]) if number < len(picks) else ()
-            return [pool.submit(fill, number % 2, place, index) for place, index in pairs]
-
-        jobs = begin(0)
-        for number in range(len(picks)):
-            for job in jobs:
-                job.result()
-            jobs = begin(number + 1)
-            yield images[number % 2], stored[number % 2]
+    return stream_limit.limit(run.source, run.threads, run.epochs, (3, SIDE, SIDE), BATCH, picture)
 
 
 def samdistill(run: Run) -> Iterator[Pair]:
@@ -93,7 +81,7 @@ def samdistill(run: Run) -> Iterator[Pair]:
         batch_size=BATCH,
         seed=1,
         epochs=run.epochs,
-        threads=run.workers,
+        threads=run.threads,
         prefetch=1,
         drop_last=True,
     )
@@ -189,7 +177,9 @@ def litdata(run: Run) -> Iterator[Pair]:
 
 
 def _library_epochs(kind: type[DataLoader[Pair]], data: Dataset[Pair], run: Run) -> Iterator[Pair]:
-    loader = kind(data, batch_size=BATCH, num_workers=run.workers, drop_last=True)
+    loader = kind(
+        data, batch_size=BATCH, num_workers=run.workers, drop_last=True, persistent_workers=True
+    )
     for _ in range(run.epochs):
         yield from loader
 
@@ -219,10 +209,7 @@ class ResidentPeak(threading.Thread):
 
 def _family() -> list[int]:
     me = os.getpid()
-    try:
-        return [me, *map(int, Path(f"/proc/{me}/task/{me}/children").read_text().split())]
-    except OSError:
-        return [me]
+    return [me, *map(int, Path(f"/proc/{me}/task/{me}/children").read_text().split())]
 
 
 def _proportional(process: int) -> float:
@@ -233,32 +220,55 @@ def _proportional(process: int) -> float:
     return next(int(line.split()[1]) / 1000 for line in lines if line.startswith("Pss:"))
 
 
-def main() -> None:
-    name, source, cache, workers, epochs = sys.argv[1:]
-    warnings.simplefilter("ignore")
-    logging.disable(logging.WARNING)
-    torch.set_num_threads(1)
-    peak = ResidentPeak()
-    peak.start()
-    count, began, first = 0, time.perf_counter(), 0.0
-    for images, features in READERS[name](Run(source, cache, int(workers), int(epochs))):
+def _processor_seconds() -> float:
+    """Return what this process, its children and their ended children have used."""
+    ticks = 0
+    for process in _family():
+        with contextlib.suppress(OSError):
+            fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+            ticks += sum(map(int, fields[11:15]))
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def measure(run: Iterator[Pair], warm_up: int, batches: int) -> dict[str, float]:
+    """Take that many batches; what is measured begins with the last one of the warm-up."""
+    began = time.perf_counter()
+    first, start, used = 0.0, began, _processor_seconds()
+    for number, (images, features) in enumerate(run, 1):
         assert images.shape == (BATCH, 3, SIDE, SIDE)
         assert images.dtype == torch.uint8
         assert features.shape == (BATCH, *SHAPE)
         assert features.dtype == torch.float16
-        count += 1
         first = first or time.perf_counter() - began
-    whole = time.perf_counter() - began
-    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    found = {
-        "steady": (count - 1) * BATCH / (whole - first),
-        "whole": count * BATCH / whole,
+        if number == warm_up:
+            start, used = time.perf_counter(), _processor_seconds()
+        if number == warm_up + batches:
+            break
+    # In one epoch a worker may leave out its last batch, which is not full.
+    assert number == warm_up + batches or not warm_up
+    count = (number - warm_up) * BATCH
+    return {
+        "rate": count / (time.perf_counter() - start),
+        "cpu_ms": 1000 * (_processor_seconds() - used) / count,
         "first_s": first,
-        "peak_mb": peak.megabytes,
-        "cpu_s": sum(one.ru_utime + one.ru_stime for one in used),
-        "batches": count,
     }
-    print(json.dumps(found), flush=True)
+
+
+def main() -> None:
+    name, source, cache, *numbers = sys.argv[1:]
+    workers, warm_up, batches, epochs = map(int, numbers)
+    warnings.simplefilter("ignore")
+    logging.disable(logging.WARNING)
+    torch.set_num_threads(1)
+    if name in MODULES:
+        importlib.import_module(MODULES[name])
+    peak = ResidentPeak()
+    peak.start()
+    found = measure(READERS[name](Run(source, cache, workers, epochs)), warm_up, batches)
+    print(json.dumps(found | {"peak_mb": peak.megabytes}), flush=True)
+    for process in _family()[1:]:
+        os.kill(process, signal.SIGKILL)
+    os._exit(0)
 
 
 if __name__ == "__main__":
