@@ -13,6 +13,7 @@ import torch
 
 from pipelines.media.preprocess import resize_by
 from pipelines.store.objects import ObjectStore
+from pipelines.stream.allowance import Allowance
 from pipelines.stream.augment import checked_augments
 from pipelines.stream.batches import Batch
 from pipelines.stream.buffers import BufferPool
@@ -70,18 +71,29 @@ class PendingBatch:
 
 @dataclass(slots=True)
 class Threads:
-    """Threads that read, and some that wait for them: never in one pool, where all might wait."""
+    """Threads that read, some that wait for them, and one that begins batches when there is room.
+
+    Never in one pool, where all might wait.
+    """
 
     count: int
+    batches: int
+    """That may be in memory."""
     readers: ThreadPoolExecutor = field(init=False)
     gatherers: ThreadPoolExecutor = field(init=False)
+    starter: ThreadPoolExecutor = field(init=False)
+    allowance: Allowance = field(init=False)
 
     def __post_init__(self) -> None:
+        self.allowance = Allowance(self.batches)
+        self.starter = ThreadPoolExecutor(1, thread_name_prefix="samples-start")
         self.readers = ThreadPoolExecutor(self.count, thread_name_prefix="samples")
         self.gatherers = ThreadPoolExecutor(_GATHERERS, thread_name_prefix="samples-gather")
 
     def close(self) -> None:
         """End them; what has not begun is dropped."""
+        self.allowance.close()
+        self.starter.shutdown(cancel_futures=True)
         self.readers.shutdown(cancel_futures=True)
         self.gatherers.shutdown(cancel_futures=True)
 
@@ -129,13 +141,17 @@ class BatchReader:
             shape = (3, options.image_size, options.image_size)
             self._image_pool = self._pool(shape, np.dtype(np.uint8))
 
-    def start(self, threads: Threads, items: Rows, positions: Rows, end: int) -> PendingBatch:
+    def start(
+        self, threads: Threads, items: Rows, positions: Rows, end: int, lease: object = None
+    ) -> PendingBatch:
         """Let ``threads`` read ``items``, which stand at ``positions``, into a new batch.
 
         Parameters
         ----------
         end
             Position of the stream after the batch.
+        lease
+            Is held for as long as the batch's memory is.
         """
         numbers, rows = self._index.place(items)
         frames = self._options.windows.frames if self._options.windows else 1
@@ -154,11 +170,11 @@ class BatchReader:
             "features": {},
         }
         for name, pool in self._pools.items():
-            stored = pool.take()[: len(items)]
+            stored = pool.take(lease)[: len(items)]
             work += self._start_feature(threads.readers, name, numbers, rows, keys, stored)
             batch["features"][name] = typed(stored, self._specs[name])
         if self._image_pool is not None:
-            images = self._image_pool.take()[: len(items)]
+            images = self._image_pool.take(lease)[: len(items)]
             batch["images_BCHW"] = images
             batch["sizes"] = np.zeros((len(rows), 2), dtype=np.int32)
             flat = images.reshape(-1, *images.shape[-3:])
@@ -248,7 +264,7 @@ class BatchReader:
         options = self._options
         frames = (options.windows.frames,) if options.windows else ()
         lead = (options.batch_size, *frames)
-        keep = options.prefetch + 2
+        keep = options.prefetch + 1
         return BufferPool((*lead, *shape), dtype, keep=keep, pinned=options.pin_memory)
 
 

@@ -39,8 +39,14 @@ class BufferPool:
         # No lock: the garbage collector may return a block in the middle of ``take``.
         self._free: deque[npt.NDArray[np.uint8]] = deque(maxlen=keep)
 
-    def take(self) -> torch.Tensor:
-        """Return a tensor of the pool's shape and type, with arbitrary content."""
+    def take(self, lease: object = None) -> torch.Tensor:
+        """Return a tensor of the pool's shape and type, with arbitrary content.
+
+        Parameters
+        ----------
+        lease
+            Is let go of when the block comes back; at once when the pool is pinned.
+        """
         if self._pinned:
             like = torch.from_numpy(np.empty(0, dtype=self._dtype))
             return torch.empty(self._shape, dtype=like.dtype, pin_memory=True)
@@ -49,8 +55,12 @@ class BufferPool:
         except IndexError:
             block = _page_aligned(self._bytes)
         leased = block.view(self._dtype).reshape(self._shape)
-        weakref.finalize(leased, self._free.append, block).atexit = False
+        weakref.finalize(leased, _give_back, self._free, block, lease).atexit = False
         return torch.from_numpy(leased)
+
+
+def _give_back(free: deque[npt.NDArray[np.uint8]], block: npt.NDArray[np.uint8], _: object) -> None:
+    free.append(block)
 
 
 def _page_aligned(count: int) -> npt.NDArray[np.uint8]:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Generator, Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import replace
+from itertools import islice
 
 import numpy as np
 from torch.utils.data import IterableDataset, get_worker_info
@@ -76,7 +78,8 @@ class FeatureStream(IterableDataset[Batch]):
     locality
         ``shard`` mixes the samples of only ``window`` shards at a time, in random order of shards.
     prefetch
-        Batches that are read ahead.
+        Batches that are read ahead. With the one that the caller holds, so many and one more are in
+        memory; a batch begins when the caller has let go of the last but one.
     verify
         Check each image and each feature against its checksum.
     pin_memory
@@ -197,16 +200,17 @@ class FeatureStream(IterableDataset[Batch]):
 
     def __iter__(self) -> Generator[Batch, None, None]:
         """Yield batches from the current position on; closing the iterator ends its threads."""
-        pending: deque[PendingBatch] = deque()
-        threads = Threads(self._options.threads)
+        options, steps = self._options, enumerate(self._steps())
+        pending: deque[tuple[int, Future[PendingBatch]]] = deque()
+        threads = Threads(options.threads, options.prefetch + 1)
         try:
-            for stop, positions in self._steps():
-                items = self._order.at(positions)
-                pending.append(self._batches.start(threads, items, positions, stop))
-                if len(pending) > self._options.prefetch:
-                    yield self._next(pending)
-            while pending:
-                yield self._next(pending)
+            while True:
+                for number, step in islice(steps, options.prefetch + 1 - len(pending)):
+                    begun = threads.starter.submit(self._start, threads, number, *step)
+                    pending.append((number, begun))
+                if not pending:
+                    break
+                yield self._next(threads, *pending.popleft())
             if self._end is not None:
                 self.position = self._end
         finally:
@@ -274,10 +278,17 @@ class FeatureStream(IterableDataset[Batch]):
                 yield stop, positions
             start, number = stop, number + 1
 
-    def _next(self, pending: deque[PendingBatch]) -> Batch:
-        batch = pending.popleft()
+    def _start(
+        self, threads: Threads, number: int, stop: int, positions: Positions
+    ) -> PendingBatch:
+        lease = threads.allowance.lease(number)
+        return self._batches.start(threads, self._order.at(positions), positions, stop, lease)
+
+    def _next(self, threads: Threads, number: int, begun: Future[PendingBatch]) -> Batch:
         began = time.perf_counter()
-        filled = batch.result()
+        if not begun.done():
+            threads.allowance.insist(number)
+        filled = begun.result().result()
         self.wait_seconds += time.perf_counter() - began
         self.position = filled.position
         return filled

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import gc
+import weakref
 
 import numpy as np
 import torch
 
+from pipelines.stream.allowance import Lease
 from pipelines.stream.buffers import BufferPool
 
 
@@ -61,3 +63,15 @@ def test_types_that_numpy_has_and_torch_names_otherwise() -> None:
 def test_blocks_begin_at_a_page() -> None:
     for count in (3, 4096, 50 << 20):
         assert BufferPool((count,), np.dtype("|u1"), keep=1).take().data_ptr() % 4096 == 0
+
+
+def test_a_lease_is_held_until_the_block_comes_back() -> None:
+    lease = Lease()
+    gone = weakref.ref(lease)
+    pool = make_pool()
+    first, second = pool.take(lease), pool.take(lease)
+    view = first[1]
+    del lease, first, second
+    assert gone() is not None
+    del view
+    assert gone() is None

@@ -7,6 +7,7 @@ import pickle
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from pipelines.media.images import decode_image
 from pipelines.media.preprocess import resize_to_square
 from pipelines.store import layout
 from pipelines.store.local import LocalObjectStore
+from pipelines.stream import buffers
 from pipelines.stream.batches import Batch
 from pipelines.stream.feature_stream import FeatureStream
 from schemas.errors import IdentityError, IncompleteError, IntegrityError, UsageError
@@ -91,6 +93,33 @@ def test_what_was_kept_stays_while_and_after_others_are_read(store: LocalObjectS
     assert np.array_equal(row.numpy(), feature_of(keys[0], PLAN).astype(np.float16))
     expected = resize_to_square(decode_image(jpeg_of(keys[1]), keys[1]), 32)
     assert torch.equal(images[0], expected)
+
+
+@pytest.mark.parametrize("prefetch", [1, 2])
+@pytest.mark.parametrize("pause", [0, 0.01])
+def test_no_more_batches_are_in_memory_than_allowed(
+    store: LocalObjectStore, monkeypatch: pytest.MonkeyPatch, prefetch: int, pause: float
+) -> None:
+    """Neither for a caller who waits for the reader, nor for one whom the reader waits for."""
+    made: list[int] = []
+
+    def count(size: int) -> Any:
+        made.append(size)
+        return np.empty(size, dtype=np.uint8)
+
+    monkeypatch.setattr(buffers, "_page_aligned", count)
+    for batch in make_stream(store, epochs=8, prefetch=prefetch):
+        time.sleep(pause)
+        del batch
+    images, features = 4 * 3 * 32 * 32, 4 * 8 * 4 * 4 * 2
+    assert made.count(images) <= prefetch + 1
+    assert made.count(features) <= prefetch + 1
+
+
+def test_one_who_keeps_batches_is_still_read_ahead_for(store: LocalObjectStore) -> None:
+    with contextlib.closing(iter(make_stream(store, epochs=None, prefetch=1))) as batches:
+        kept = [next(batches) for _ in range(20)]
+        assert len({batch.position for batch in kept}) == 20
 
 
 def test_batches_run_on_over_the_end_of_an_epoch(store: LocalObjectStore) -> None:
