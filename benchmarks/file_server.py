@@ -84,18 +84,29 @@ def _answer(client: socket.socket, folder: Path, request: bytes) -> None:
 
 
 def _listing(folder: Path, bucket: str, query: str) -> str:
-    """Return the whole listing of a prefix as one page; with a delimiter, what lies below too."""
-    prefix = parse_qs(query).get("prefix", [""])[0]
+    """Return what a bucket has below a prefix, and with a delimiter the folders there; one page."""
+    asked = {name: values[0] for name, values in parse_qs(query).items()}
+    prefix, delimiter = asked.get("prefix", ""), asked.get("delimiter")
     root = folder / bucket.rstrip("/")
-    below = (path for path in (root / prefix).parent.rglob("*") if path.is_file())
+    keys = {
+        path.relative_to(root).as_posix(): path.stat().st_size
+        for path in (root / prefix).parent.rglob("*")
+        if path.is_file()
+    }
+    keys = {key: size for key, size in sorted(keys.items()) if key.startswith(prefix)}
+    folders: dict[str, None] = {}
+    if delimiter:
+        deeper = [key for key in keys if delimiter in key[len(prefix) :]]
+        for key in deeper:
+            del keys[key]
+            folders[prefix + key[len(prefix) :].split(delimiter)[0] + delimiter] = None
     entries = [
-        f"<Contents><Key>{escape(key)}</Key><Size>{path.stat().st_size}</Size></Contents>"
-        for path in sorted(below)
-        if (key := path.relative_to(root).as_posix()).startswith(prefix)
+        f"<Contents><Key>{escape(key)}</Key><Size>{size}</Size></Contents>"
+        for key, size in keys.items()
     ]
-    return (
-        f"<ListBucketResult><IsTruncated>false</IsTruncated>{''.join(entries)}</ListBucketResult>"
-    )
+    entries += [f"<CommonPrefixes><Prefix>{escape(f)}</Prefix></CommonPrefixes>" for f in folders]
+    contents = "".join(entries)
+    return f"<ListBucketResult><IsTruncated>false</IsTruncated>{contents}</ListBucketResult>"
 
 
 if __name__ == "__main__":

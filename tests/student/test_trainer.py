@@ -138,8 +138,8 @@ def test_an_interrupt_while_waiting_for_data_loses_no_batch(
     trainer = make_trainer(store, tmp_path / "broken")
     take = trainer.stream._next
 
-    def take_and_stop(pending: Any) -> Any:
-        batch = take(pending)
+    def take_and_stop(*arguments: Any) -> Any:
+        batch = take(*arguments)
         if only(trainer).step == 3:
             raise KeyboardInterrupt
         return batch
