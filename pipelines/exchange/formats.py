@@ -73,7 +73,7 @@ def _dump(layout: str) -> Callable[[Features], ExportFormat]:
 FORMATS: dict[str, tuple[str, Callable[[Features], ExportFormat]]] = {
     "webdataset": ("webdataset", _webdataset),
     "hf": ("datasets", _hugging_face),
-    "mds": ("mosaicml-streaming", _mds),
+    "mds": ("samdistill", _mds),
     "litdata": ("litdata", _litdata),
     "efficientsam3": ("samdistill", _dump("efficientsam3")),
     "edgesam": ("samdistill", _dump("edgesam")),

@@ -1,24 +1,30 @@
-"""MDS, the format of MosaicML Streaming; written by its own library.
+"""MDS, the format of MosaicML Streaming; written here, read by its library.
 
 ``StreamingDataset(local=DIR, split="coco/val2017")`` opens a split. A sample has ``key``, ``image``
 (encoded, as published), ``extension``, ``facts`` (JSON) and each feature as an ndarray.
+
+The library itself cannot be installed beside this project: mosaicml-streaming 0.13 needs numpy
+below 2.2 and transformers below 5. A file is, in little-endian uint32: the number of samples, then
+where each begins and the last ends; the configuration as JSON; the samples. A sample is the sizes
+of its columns that vary, then all columns, both in the order of their names.
+Source: ``streaming/base/format/mds`` of mosaicml-streaming 0.13.0.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 import msgspec
 import numpy as np
-from streaming import MDSWriter
 
 from pipelines.exchange.base import ExportedShard, ExportRecord
-from pipelines.exchange.library_files import publish_file, scratch_folder
 from pipelines.exchange.shard_content import ShardContent
+from pipelines.exchange.staged_stream import new_file
+from pipelines.store.arrays import as_bytes
 from pipelines.store.commits import put_identical
-from pipelines.store.objects import ObjectStore
+from pipelines.store.objects import Buffer, ObjectStore
 from pipelines.store.tables import table_record
 from schemas.codec import get_codec
 from schemas.features import FeatureSpec
@@ -33,25 +39,45 @@ class MdsFormat:
     """See ``ExportFormat``."""
 
     def __init__(self, features: Sequence[FeatureSpec]) -> None:
-        self._columns = {"key": "str", "image": "bytes", "extension": "str", "facts": "json"}
+        columns: dict[str, tuple[str, int | None]] = {
+            "key": ("str", None),
+            "image": ("bytes", None),
+            "extension": ("str", None),
+            "facts": ("json", None),
+        }
         for spec in features:
             kind = np.dtype(get_codec(spec.codec).stored).name
             shape = ",".join(map(str, spec.stored_shape))
-            self._columns[spec.array_name] = f"ndarray:{kind}:{shape}"
+            columns[spec.array_name] = (f"ndarray:{kind}:{shape}", spec.item_bytes)
+        self._columns = dict(sorted(columns.items()))
+        self._config = {
+            "version": 2,
+            "format": "mds",
+            "compression": None,
+            "hashes": [],
+            "size_limit": _FILE_BYTES,
+            "column_names": list(self._columns),
+            "column_encodings": [encoding for encoding, _ in self._columns.values()],
+            "column_sizes": [size for _, size in self._columns.values()],
+        }
 
     def write_shard(
         self, target: ObjectStore, place: str, content: ShardContent
     ) -> tuple[tuple[FileRecord, ...], Any]:
         """See ``ExportFormat.write_shard``."""
-        with scratch_folder(target) as folder:
-            with MDSWriter(
-                out=str(folder / "mds"), columns=self._columns, size_limit=_FILE_BYTES
-            ) as writer:
-                rows = zip(content.described(), content.images(), content.features(), strict=True)
-                for facts, image, features in rows:
-                    names = {"key": facts["key"], "extension": facts["extension"]}
-                    writer.write({**names, "image": image, "facts": facts, **features})
-            return _publish(target, folder / "mds", place)
+        sizes = [self._sample_bytes(*item) for item in _varying(content)]
+        samples = self._samples(content)
+        files, entries = [], []
+        for number, group in enumerate(_groups(sizes)):
+            with new_file(target, f"{place}.{shard_name(number)}.mds") as file:
+                file.stream.write(self._head(group))
+                for sample in islice(samples, len(group)):
+                    for part in sample:
+                        file.stream.write(part)
+            assert file.record is not None
+            files.append(file.record)
+            entries.append(self._entry(file.record, len(group)))
+        return tuple(files), entries
 
     def finish(
         self,
@@ -66,17 +92,53 @@ class MdsFormat:
             key, body = f"{split}/index.json", canonical_json({"version": 2, "shards": entries})
             put_identical(target, table_record(key, body), body)
 
+    def _sample_bytes(self, facts: bytes, key: str, extension: str, image: int) -> int:
+        """Return the size of a sample, with those of its columns."""
+        varying = [len(facts), len(key.encode()), len(extension.encode()), image]
+        fixed = sum(size for _, size in self._columns.values() if size is not None)
+        return 4 * len(varying) + sum(varying) + fixed
 
-def _publish(
-    target: ObjectStore, folder: Path, place: str
-) -> tuple[tuple[FileRecord, ...], list[dict[str, Any]]]:
-    """Store the files under names of their own, and return what the index says of them."""
-    index = msgspec.json.decode((folder / "index.json").read_bytes())
-    files, entries = [], []
-    for number, entry in enumerate(index["shards"]):
-        name = entry["raw_data"]["basename"]
-        key = f"{place}.{shard_name(number)}.mds"
-        files.append(publish_file(target, folder / name, key))
-        basename = key.rpartition("/")[2]
-        entries.append({**entry, "raw_data": {**entry["raw_data"], "basename": basename}})
-    return tuple(files), entries
+    def _head(self, sizes: Sequence[int]) -> bytes:
+        config = canonical_json(self._config)
+        begin = 4 + 4 * (len(sizes) + 1) + len(config)
+        offsets = begin + np.cumsum([0, *sizes])
+        return np.array([len(sizes), *offsets], "<u4").tobytes() + config
+
+    def _samples(self, content: ShardContent) -> Iterator[list[Buffer]]:
+        rows = zip(content.described(), content.images(), content.features(), strict=True)
+        for facts, image, features in rows:
+            values: dict[str, Buffer] = {name: as_bytes(row) for name, row in features.items()}
+            values |= {
+                "key": facts["key"].encode(),
+                "extension": facts["extension"].encode(),
+                "image": image,
+                "facts": _json(facts),
+            }
+            varying = [len(values[name]) for name, (_, size) in self._columns.items() if not size]
+            yield [np.array(varying, "<u4").tobytes(), *(values[name] for name in self._columns)]
+
+    def _entry(self, file: FileRecord, samples: int) -> dict[str, Any]:
+        raw = {"basename": file.key.rpartition("/")[2], "bytes": file.bytes, "hashes": {}}
+        return {**self._config, "samples": samples, "raw_data": raw, "zip_data": None}
+
+
+def _varying(content: ShardContent) -> Iterator[tuple[bytes, str, str, int]]:
+    """Yield of each sample what of it varies in size; of its image, the size alone."""
+    for facts, image in zip(content.described(), content.image_sizes, strict=True):
+        yield _json(facts), facts["key"], facts["extension"], image
+
+
+def _json(facts: Mapping[str, Any]) -> bytes:
+    return msgspec.json.encode(facts, order="deterministic")
+
+
+def _groups(sizes: Sequence[int]) -> Iterator[Sequence[int]]:
+    """Cut the samples into files, by the size that a file should not pass."""
+    begin, held = 0, 0
+    for place, size in enumerate(sizes):
+        if held and held + size > _FILE_BYTES:
+            yield sizes[begin:place]
+            begin, held = place, 0
+        held += size
+    if held:
+        yield sizes[begin:]

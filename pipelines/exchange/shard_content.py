@@ -64,6 +64,12 @@ class ShardContent:
     def __len__(self) -> int:
         return len(self._samples)
 
+    @property
+    def image_sizes(self) -> list[int]:
+        """Bytes of each encoded image."""
+        sizes: list[int] = self._samples["size"].to_pylist()
+        return sizes
+
     def images(self) -> Iterator[bytes]:
         """Yield each encoded image as published; a damaged one is an ``IntegrityError``."""
         names = list(StoredSample.__dataclass_fields__)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import shutil
+import struct
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -145,6 +147,52 @@ def rows_of_hf(data: Any) -> dict[str, Row]:
 
 
 def read_mds(to: Path, split: str) -> dict[str, Row]:
+    """Read it by its layout alone; see also ``read_mds_by_its_library``."""
+    index = json.loads((to / split / "index.json").read_text())
+    assert index["version"] == 2
+    found = {}
+    for entry in index["shards"]:
+        body = (to / split / entry["raw_data"]["basename"]).read_bytes()
+        assert len(body) == entry["raw_data"]["bytes"]
+        (count,) = struct.unpack_from("<I", body)
+        assert count == entry["samples"]
+        offsets = struct.unpack_from(f"<{count + 1}I", body, 4)
+        config = json.loads(body[8 + 4 * count : offsets[0]])
+        assert config == {name: entry[name] for name in config}
+        assert config["column_names"] == sorted(config["column_names"])
+        assert offsets[-1] == len(body)
+        for begin, end in pairwise(offsets):
+            row = _mds_sample(body[begin:end], config)
+            found[row["key"]] = Row(row["image"], row["facts"], row[TRUNK])
+    return found
+
+
+_DECODE: dict[str, Callable[[bytes], Any]] = {
+    "str": bytes.decode,
+    "json": json.loads,
+    "bytes": bytes,
+}
+
+
+def _mds_sample(body: bytes, config: dict[str, Any]) -> dict[str, Any]:
+    varying = config["column_sizes"].count(None)
+    sizes = list(struct.unpack_from(f"<{varying}I", body))
+    row, place = {}, 4 * varying
+    columns = (config["column_names"], config["column_encodings"], config["column_sizes"])
+    for name, encoding, size in zip(*columns, strict=True):
+        value = body[place : place + (size or sizes.pop(0))]
+        place += len(value)
+        kind, _, details = encoding.partition(":")
+        if kind == "ndarray":
+            data_type, _, shape = details.partition(":")
+            row[name] = np.frombuffer(value, data_type).reshape(list(map(int, shape.split(","))))
+        else:
+            row[name] = _DECODE[kind](value)
+    assert place == len(body)
+    return row
+
+
+def read_mds_by_its_library(to: Path, split: str) -> dict[str, Row]:
     from streaming import StreamingDataset
     from streaming.base.util import clean_stale_shared_memory
 
@@ -166,7 +214,7 @@ def read_litdata(to: Path, split: str) -> dict[str, Row]:
 READERS: dict[str, tuple[str, Callable[[Path, str], dict[str, Row]]]] = {
     "webdataset": ("webdataset", read_webdataset),
     "hf": ("datasets", read_hf),
-    "mds": ("streaming", read_mds),
+    "mds": ("numpy", read_mds),
     "litdata": ("litdata", read_litdata),
 }
 
@@ -188,6 +236,33 @@ def test_the_library_reads_what_our_stream_reads(
     for place in (STILLS, CLIPS):
         got |= READERS[kind][1](tmp_path / "out", "/".join(place))
     require_equal(got, expected)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_the_library_of_mds_reads_it_too(
+    built: Path, tmp_path: Path, expected: dict[str, Row]
+) -> None:
+    """Only where it is installed: it cannot be beside transformers 5."""
+    pytest.importorskip("streaming", exc_type=ImportError)
+    export(built, "mds", tmp_path / "out")
+    got: dict[str, Row] = {}
+    for place in (STILLS, CLIPS):
+        got |= read_mds_by_its_library(tmp_path / "out", "/".join(place))
+    require_equal(got, expected)
+
+
+def test_mds_files_do_not_pass_their_size(
+    built: Path, tmp_path: Path, expected: dict[str, Row], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Unless a single sample does: then it has a file of its own."""
+    monkeypatch.setattr("pipelines.exchange.mds._FILE_BYTES", 200_000)
+    export(built, "mds", tmp_path / "out", splits=["camera/val"])
+    files = sorted((tmp_path / "out/camera/val").glob("*.mds"))
+    whole = sum(path.stat().st_size for path in files)
+    assert len(files) > 2
+    assert whole > 200_000
+    got = read_mds(tmp_path / "out", "camera/val")
+    require_equal(got, {key: row for key, row in expected.items() if "." in key})
 
 
 def test_twice_is_the_same_bytes_and_half_is_completed(
@@ -320,10 +395,10 @@ class TestRefusals:
     def test_a_library_that_is_not_installed(
         self, built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        for name in ("streaming", "pipelines.exchange.mds"):
+        for name in ("litdata.streaming.writer", "pipelines.exchange.litdata_chunks"):
             monkeypatch.setitem(sys.modules, name, None)
-        with pytest.raises(UsageError, match="pip install mosaicml-streaming"):
-            export(built, "mds", tmp_path / "out")
+        with pytest.raises(UsageError, match="pip install litdata"):
+            export(built, "litdata", tmp_path / "out")
 
     def test_a_full_disk(
         self, built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
