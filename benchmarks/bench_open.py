@@ -42,18 +42,22 @@ QUARANTINED_EVERY = 1000
 
 OPEN = """
 import json, sys, time
-import torch, pyarrow, numpy as np
-from pipelines.stream.feature_stream import FeatureStream
+import torch
 
 def status(name):
     with open("/proc/self/status") as file:
         return next(int(line.split()[1]) / 1024 for line in file if line.startswith(name))
 
+torch_alone = status("VmRSS")
+import pyarrow, numpy as np
+from pipelines.stream.feature_stream import FeatureStream
+
 before = status("VmRSS")
+own_before = status("RssAnon")
 began = time.perf_counter()
 stream = FeatureStream(sys.argv[1], "large", image_size=1008, locality=sys.argv[2])
 opened = time.perf_counter() - began
-peak = status("VmHWM")
+peak, own = status("VmHWM"), status("RssAnon")
 jumps = []
 for position in (7 * 10**6, 10**9 + 3, 12345, 5 * 10**6):
     began = time.perf_counter()
@@ -63,6 +67,7 @@ for position in (7 * 10**6, 10**9 + 3, 12345, 5 * 10**6):
     keys = [stream.index.key(number, row) for number, row in zip(numbers, rows)]
     jumps.append(time.perf_counter() - began)
 print(json.dumps({"samples": stream.samples, "open": opened, "peak": peak, "before": before,
+                  "torch": torch_alone, "own": own, "own_added": own - own_before,
                   "jump": max(jumps)}))
 """
 
@@ -183,7 +188,17 @@ def main() -> None:
         for locality, every in runs.items()
     }
     print_table(
-        ("order", "samples", "open s", "jump s", "peak MB", "of it imports MB"),
+        (
+            "order",
+            "samples",
+            "open s",
+            "jump s",
+            "peak MB",
+            "of it imports",
+            "of it torch",
+            "private MB after opening",
+            "of it by opening",
+        ),
         [
             (
                 locality,
@@ -192,6 +207,9 @@ def main() -> None:
                 f"{run['jump']:.3f}",
                 f"{run['peak']:.0f}",
                 f"{run['before']:.0f}",
+                f"{run['torch']:.0f}",
+                f"{run['own']:.0f}",
+                f"{run['own_added']:.0f}",
             )
             for locality, run in found.items()
         ],
@@ -199,7 +217,8 @@ def main() -> None:
     print()
     worst = {name: max(run[name] for run in found.values()) for name in found["none"]}
     ratios = {f"{name}_s": worst[name] for name in ("open", "jump")}
-    print_ratios(ratios | {"peak_mb": worst["peak"], "added_mb": worst["peak"] - worst["before"]})
+    ratios |= {f"{name}_mb": worst[name] for name in ("peak", "torch", "own")}
+    print_ratios(ratios | {"added_mb": worst["peak"] - worst["before"]})
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -27,3 +28,27 @@ Teacher = Annotated[
     ),
 ]
 DEFAULT_TEACHER = "facebook/sam3"
+
+CacheFolder = Annotated[
+    Path | None,
+    typer.Option(
+        "--cache-folder",
+        metavar="DIR",
+        help="Folder of this machine that keeps what was read from the root; any number of "
+        "processes share it.",
+    ),
+]
+CacheBytes = Annotated[
+    int, typer.Option("--cache-bytes", min=1, help="The most that the cache folder holds.")
+]
+DEFAULT_CACHE_BYTES = 100 * 10**9
+Requests = Annotated[
+    int | None,
+    typer.Option("--requests", min=1, help="The most that are sent to a bucket; then it is over."),
+]
+RequestsPerSecond = Annotated[
+    float | None,
+    typer.Option(
+        "--requests-per-second", min=0.001, help="The most that are sent to a bucket; others wait."
+    ),
+]

@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from pipelines.cli.options import DEFAULT_ROOT, Root
+from pipelines.cli.options import (
+    DEFAULT_CACHE_BYTES,
+    DEFAULT_ROOT,
+    CacheBytes,
+    CacheFolder,
+    Requests,
+    RequestsPerSecond,
+    Root,
+)
+from pipelines.cli.reading import open_for_reading, show_requests
 from pipelines.cli.train_view import show_training
 
 if TYPE_CHECKING:
@@ -68,6 +77,10 @@ def train(
     ] = None,
     seed: Annotated[int, typer.Option(help="Of the first weights and of the order.")] = 0,
     threads: Annotated[int, typer.Option(min=1, help="That read and decode.")] = 4,
+    cache_folder: CacheFolder = None,
+    cache_bytes: CacheBytes = DEFAULT_CACHE_BYTES,
+    requests: Requests = None,
+    requests_per_second: RequestsPerSecond = None,
     checkpoint_every: Annotated[int, typer.Option(min=1, help="Steps.")] = 200,
     resume: Annotated[
         Literal["auto", "never"],
@@ -75,14 +88,15 @@ def train(
     ] = "auto",
 ) -> None:
     """Train students on published features. The same command resumes."""
-    from pipelines.store.open import open_store
     from pipelines.store.published import find_manifest
+    from pipelines.store.request_budget import RequestLimits
     from pipelines.student.config import RunOptions, TrainConfig
     from pipelines.student.student_run import StudentRun
     from pipelines.student.trainer import Trainer, open_training_stream
 
     students = _checked_students(student or [_DEFAULT_STUDENT])
-    store = open_store(root)
+    limits = RequestLimits(per_second=requests_per_second, total=requests)
+    store = open_for_reading(root, limits, cache_folder, cache_bytes)
     published = find_manifest(store, manifest)
     spec = _wanted_teacher(published, teacher)
     place = _device(device)
@@ -117,6 +131,7 @@ def train(
         f"{feature} of teacher {spec.digest}"
     )
     show_training(Trainer(stream, runs))
+    show_requests(store)
 
 
 def _checked_students(names: list[str]) -> list[str]:

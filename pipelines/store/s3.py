@@ -15,6 +15,7 @@ from typing import IO
 from botocore.exceptions import BotoCoreError
 
 from pipelines.store.objects import Buffer, Leftover, StagedFile, after
+from pipelines.store.request_budget import UNLIMITED, RequestLimits
 from pipelines.store.s3_create import Creation
 from pipelines.store.s3_requests import RangeError, S3Requests, WriteConflictError, is_passing
 from pipelines.store.s3_upload import S3StagedFile, open_scratch
@@ -26,19 +27,25 @@ _SENDERS = 8
 
 
 class S3ObjectStore:
-    """Objects below ``s3://bucket/prefix``; endpoint and credentials as boto3 finds them."""
+    """Objects below ``s3://bucket/prefix``; endpoint and credentials as boto3 finds them.
 
-    def __init__(self, url: str) -> None:
+    Parameters
+    ----------
+    limits
+        Of the requests that each process sends.
+    """
+
+    def __init__(self, url: str, limits: RequestLimits = UNLIMITED) -> None:
         path = url.removeprefix("s3://").strip("/")
         self._url = f"s3://{path}"
         self.bucket, _, prefix = path.partition("/")
         if not self.bucket:
             raise UsageError(f"root {url!r} names no bucket", expected="s3://bucket/prefix")
         self._prefix = f"{prefix}/" if prefix else ""
-        self.requests = S3Requests(self.bucket)
+        self.requests = S3Requests(self.bucket, limits)
 
-    def __reduce__(self) -> tuple[type[S3ObjectStore], tuple[str]]:
-        return S3ObjectStore, (self._url,)
+    def __reduce__(self) -> tuple[type[S3ObjectStore], tuple[str, RequestLimits]]:
+        return S3ObjectStore, (self._url, self.requests.budget.limits)
 
     @property
     def url(self) -> str:

@@ -13,6 +13,7 @@ from botocore import exceptions as boto
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
+from pipelines.store.request_budget import UNLIMITED, RequestBudget, RequestLimits
 from schemas.errors import StorageError
 
 Answer = dict[str, Any]
@@ -25,6 +26,9 @@ _FIRST_PATIENCE_SECONDS = 10.0
 """The same before its first answer: a wrong address should be told soon."""
 _FIRST_PAUSE_SECONDS = 0.05
 _LONGEST_PAUSE_SECONDS = 20.0
+
+_MOST_CONNECTIONS = 128
+"""That are kept for reuse: each thread that reads has one."""
 
 _BUSY_CODES = {
     "InternalError",
@@ -64,8 +68,9 @@ class S3Requests:
     does not read a broken body again.
     """
 
-    def __init__(self, bucket: str) -> None:
+    def __init__(self, bucket: str, limits: RequestLimits = UNLIMITED) -> None:
         self.bucket = bucket
+        self.budget = RequestBudget(limits, f"s3://{bucket}")
         self._answered = False
         self._client: Any = None
         self._owner = 0
@@ -78,7 +83,9 @@ class S3Requests:
         """
         if self._owner != os.getpid():
             config = Config(
-                retries={"total_max_attempts": 1}, max_pool_connections=32, connect_timeout=10
+                retries={"total_max_attempts": 1},
+                max_pool_connections=_MOST_CONNECTIONS,
+                connect_timeout=10,
             )
             # A session of its own, because boto3's default one is not for threads; and no lock,
             # which a fork might find held.
@@ -137,6 +144,7 @@ class S3Requests:
         """Return what ``call`` returns, after as many attempts as it takes while S3 is busy."""
         pauses, repeated = self.pauses(), False
         while True:
+            self.budget.spend(action)
             try:
                 result = call()
             except (ClientError, BotoCoreError) as error:

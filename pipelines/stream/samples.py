@@ -23,6 +23,7 @@ from schemas.errors import IntegrityError, UsageError
 from schemas.manifests import Manifest, ManifestSplit
 
 Rows = npt.NDArray[np.int64]
+_PIECE = 1 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,8 +54,8 @@ class SplitIndex:
     def items_by_shard(self) -> Rows:
         """Return how many items begin in each shard."""
         shards = len(self.offset) // self.rows_per_shard
-        counts = np.bincount(self.starts // self.rows_per_shard, minlength=shards)
-        return counts.astype(np.int64)
+        borders = np.arange(shards + 1, dtype=np.uint32) * np.uint32(self.rows_per_shard)
+        return np.diff(np.searchsorted(self.starts, borders)).astype(np.int64)
 
 
 class SampleIndex:
@@ -142,7 +143,7 @@ def _open_split(
     if windows is not None:
         usable = _window_starts(samples, usable, windows)
     return SplitIndex(
-        starts=np.flatnonzero(usable).astype(np.uint32),
+        starts=_places(usable),
         rows_per_shard=published.split.rows_per_shard,
         offset=column_values(samples, "offset"),
         size=column_values(samples, "size"),
@@ -150,6 +151,17 @@ def _open_split(
         keys=samples.column("key"),
         arrays=arrays,
     )
+
+
+def _places(chosen: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint32]:
+    """Return where ``chosen`` is set, in half of the memory that numpy's own 64 bits take."""
+    places = np.empty(np.count_nonzero(chosen), dtype=np.uint32)
+    done = 0
+    for first in range(0, len(chosen), _PIECE):
+        found = np.flatnonzero(chosen[first : first + _PIECE])
+        places[done : done + len(found)] = found + first
+        done += len(found)
+    return places
 
 
 def _window_starts(

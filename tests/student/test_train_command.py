@@ -1,15 +1,18 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
+import boto3
 import pytest
 import typer
 from typer.testing import CliRunner, Result
 
 from pipelines.cli.train import register
 from pipelines.store.local import LocalObjectStore
-from schemas.errors import IdentityError, TrainingError, UsageError
+from schemas.errors import IdentityError, StorageError, TrainingError, UsageError
+from tests.s3_server import serving_s3
 from tests.stream.published_root import TEACHER
 
 SMALL = ["--student", "efficientvit_b0", "--steps", "4", "--batch", "2", "--device", "cpu"]
@@ -49,6 +52,36 @@ def test_resume_never_refuses_a_checkpoint(store: LocalObjectStore, tmp_path: Pa
     train(store, tmp_path, "--resume", "never")
     with pytest.raises(UsageError, match="holds a checkpoint"):
         train(store, tmp_path, "--resume", "never")
+
+
+def test_a_bucket_is_read_through_a_folder_and_within_a_budget(
+    store: LocalObjectStore, tmp_path: Path
+) -> None:
+    with serving_s3():
+        client = boto3.client("s3")
+        for key in store.keys(""):
+            client.put_object(Bucket="bucket", Key=key, Body=store.get(key))
+        folder = ["--root", "s3://bucket", "--cache-folder", str(tmp_path / "cache")]
+        first = train(store, tmp_path / "a", *folder, "--requests-per-second", "1000")
+        assert re.search(r"requests +\d\d to s3://bucket", first)
+        assert sum(path.stat().st_size for path in (tmp_path / "cache").glob("*/*")) > 1000
+        # The listing of the manifests and little more: what was read is in the folder.
+        train(store, tmp_path / "b", *folder, "--requests", "9")
+        with pytest.raises(StorageError, match="the budget of 9 requests to s3://bucket is used"):
+            train(store, tmp_path / "c", *folder[:2], "--requests", "9")
+
+
+def test_a_folder_has_no_budget_of_requests(store: LocalObjectStore, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="to which no requests are sent"):
+        train(store, tmp_path, "--requests", "9")
+
+
+def test_a_cache_folder_never_takes_over_another_folder(
+    store: LocalObjectStore, tmp_path: Path
+) -> None:
+    (tmp_path / "mine").write_text("x")
+    with pytest.raises(UsageError, match="holds other files"):
+        train(store, tmp_path / "out", "--cache-folder", str(tmp_path))
 
 
 def test_a_device_that_is_not_there(store: LocalObjectStore, tmp_path: Path) -> None:
