@@ -3,10 +3,11 @@
 The job is the real one: its stage, executor, leases and run record, on a root in memory, with
 records of 1024 x 72 x 72 half floats (10.6 MB). The bare loop calls the same teacher on batches
 that lie decoded in memory, and throws the features away. Both compute in one thread; the job has
-its decoding, encoding, checksums and writing beside it, the bare loop has nothing. In turn.
+its decoding, encoding, checksums and writing beside it, the bare loop has nothing. They run in
+turn, and are also compared by processor time, which other users of the machine do not take.
 
-Then 100,000 small records through the same stage: the slope of resident memory; and what passes
-through Ray for each image. Run by ``make bench NAME=cache``.
+Then 100,000 small records through the same stage: the slope of resident memory; and Ray's own
+count of what its object store held. Run by ``make bench NAME=cache``.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ import os
 import pickle
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -117,6 +118,7 @@ class Speed:
         self.root, self.images, self.batch = folder / "root", images, batch
         self.split = normalize(self.root, Pictures(images, 640, 480), shard)
         self.reports: list[RunReport] = []
+        self.cpu: dict[str, list[float]] = {"job": [], "bare": []}
         self.batches = list(self._decoded())
 
     def _decoded(self) -> Iterator[torch.Tensor]:
@@ -130,21 +132,23 @@ class Speed:
         options = CacheOptions(batch=self.batch, decode_threads=2)
         plan = plan_cache(self.split, self.teacher, self.load, ["image.trunk"], options)
         (planned,) = plan.stages
+        begun = time.process_time()
         report = run_job(planned, LocalExecutor(overlap=2), Progress(len(planned.units)))
+        self.cpu["job"].append((time.process_time() - begun) / self.images)
         self.reports.append(report)
         return self.images / report.seconds
 
     def bare(self) -> float:
         torch.set_num_threads(1)
-        begun = now(self.teacher.device)
+        cpu, begun = time.process_time(), now(self.teacher.device)
         for place in range(self.images // self.batch):
             self.teacher.encode_on_device(self.batches[place % len(self.batches)])
-        return self.images / (now(self.teacher.device) - begun)
+        seconds = now(self.teacher.device) - begun
+        self.cpu["bare"].append((time.process_time() - cpu) / self.images)
+        return self.images / seconds
 
 
 def now(device: torch.device) -> float:
-    import time
-
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return time.perf_counter()
@@ -161,18 +165,32 @@ def compare_speed(folder: Path, arguments: argparse.Namespace) -> dict[str, floa
         f"\n{arguments.images} images in shards of {arguments.shard}, batches of "
         f"{arguments.batch}, records of {record / 1e6:.1f} MB, device {arguments.device}\n"
     )
+    cpu = {
+        name: float(np.median(seconds[-arguments.rounds :])) for name, seconds in speed.cpu.items()
+    }
     print_table(
-        ["", "images/s", "all rounds"],
+        ["", "images/s", "CPU s/image", "all rounds"],
         [
-            [name, f"{typical[name]:.3f}", " ".join(f"{rate:.3f}" for rate in rates[name])]
+            [
+                name,
+                f"{typical[name]:.3f}",
+                f"{cpu[name]:.3f}",
+                " ".join(f"{rate:.3f}" for rate in rates[name]),
+            ]
             for name in rates
         ],
     )
-    print(f"\nlast run of the job, {last.seconds:.1f} s: device busy {last.device_busy:.1%}\n")
+    # Before the first forward pass and behind the last one.
+    ends = last.seconds - last.total("turn") - last.total("gap")
+    print(
+        f"\nlast run of the job, {last.seconds:.1f} s: device busy {last.device_busy:.1%}, "
+        f"{ends:.2f} s before and behind its work\n"
+    )
     print_table(["step", "seconds"], [[name, f"{last.total(name):.2f}"] for name in STEPS + WAITS])
     ratios = [job / bare for job, bare in zip(rates["job"], rates["bare"], strict=True)]
     return {
         "pipeline_vs_bare": float(np.median(ratios)),
+        "cpu_beside_forward": cpu["job"] / cpu["bare"] - 1,
         "device_busy": last.device_busy,
     }
 
@@ -204,6 +222,9 @@ class SmallTeacher:
     def encode_images(self, batch_BCHW: torch.Tensor, *_: object) -> Features:
         found = self.encode_on_device(batch_BCHW)
         return {name: values.numpy() for name, values in found.items()}
+
+    def encode_prompts(self, *_: object) -> DeviceFeatures:
+        raise NotImplementedError
 
     def encode_text(self, phrases: Sequence[str]) -> Features:
         raise NotImplementedError
@@ -243,23 +264,31 @@ def measure_memory(folder: Path, records: int) -> dict[str, float]:
         f"{sizes[0] / 1e6:.0f} MB after a fifth, {sizes[-1] / 1e6:.0f} MB at the end, "
         f"{slope:.1f} bytes per record"
     )
-    traffic = measure_traffic(split, planned)
+    traffic = measure_traffic(split)
     return {"resident_bytes_per_record": float(slope), "ray_bytes_per_image": traffic}
 
 
-def measure_traffic(split: Split, before: PlannedStage) -> float:
-    """Count, pickled, all that the driver and the actors say to each other, for 5 shards."""
+def measure_traffic(split: Split) -> float:
+    """Return the bytes that Ray's object store ever held, by its own count, for each image."""
     import ray
+    from ray._private.internal_api import node_stats
 
     shutil.rmtree(Path(split.store.url, "features"))
     planned = plan_small(split)
-    some = replace(planned, units=planned.units[:5])
-    report = run_job(some, RayExecutor(workers=1, overlap=2), Progress(5))
-    said = len(ray.cloudpickle.dumps(before.stage))
-    said += sum(len(pickle.dumps(item)) + len(pickle.dumps(item.unit)) for item in report.reports)
+    executor = RayExecutor(workers=1, overlap=2)
+    with executor.session():
+        report = run_job(planned, executor, Progress(len(planned.units)))
+        (node,) = ray.nodes()
+        found = node_stats(node["NodeManagerAddress"], node["NodeManagerPort"]).store_stats
     rows = sum(item.rows for item in report.reports)
-    print(f"through Ray: {said} bytes for {rows} images, {said / rows:.1f} bytes each")
-    return said / rows
+    inline = sum(len(pickle.dumps(item)) + len(pickle.dumps(item.unit)) for item in report.reports)
+    held = found.cumulative_created_bytes
+    print(
+        f"through Ray, {rows} images: its object store held {held} bytes in "
+        f"{found.cumulative_created_objects} objects, {held / rows:.2f} bytes an image; "
+        f"units and reports, in its messages, {inline / rows:.2f}"
+    )
+    return float(held + inline) / rows
 
 
 def main() -> None:

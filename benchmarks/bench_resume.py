@@ -3,22 +3,30 @@
 The root claims SA-1B's size: 11 million images in 86,000 shards of 128, of which all but a few are
 cached. Those few are real; of the others there is what a resume sees, their commit records. Beside
 it the same command on a root that has only the few, which is what starting Python and loading the
-teacher cost. Run by ``make bench NAME=resume``.
+teacher cost. Then a smaller root in a bucket of moto's server, whose log counts the requests before
+the first lease. Run by ``make bench NAME=resume``.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
-import resource
+import re
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from statistics import median
+from typing import Any
 
+import boto3
 import msgspec
 from bench_cache import Pictures, normalize
 from measure import interleave, machine, medians, print_ratios, print_table
@@ -81,21 +89,33 @@ class Resume:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.memory = 0.0
+        self.resident: list[float] = []
+        self.private: list[float] = []
+        self.cpu: list[float] = []
 
     def first_shard(self) -> float:
-        """Return the seconds from the command's start to its first lease."""
-        command = ["cache", "bench", "--root", str(self.root), "--teacher", "tiny"]
-        command += ["--features", "image.trunk", "--device", "cpu", "--force"]
+        """Return the seconds from the command's start to its first lease, and note its memory."""
         begun = time.perf_counter()
-        with start(command) as process:
+        with start(cache_command(str(self.root))) as process:
             while not list(self.root.glob("leases/*/*.json")) and process.poll() is None:
                 time.sleep(0.01)
             seconds = time.perf_counter() - begun
+            self._note(process.pid)
             assert process.wait() == 0
-        self.memory = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1e6
         self._forget()
         return seconds
+
+    def _note(self, pid: int) -> None:
+        """Read what the process has taken so far; memory in 1e9 bytes, processor in seconds."""
+        status = Path(f"/proc/{pid}/status").read_text()
+        peak, private = (
+            int(re.search(rf"{name}:\s+(\d+) kB", status)[1]) * 1024 / 1e9  # type: ignore[index]
+            for name in ("VmHWM", "RssAnon")
+        )
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        self.resident.append(peak)
+        self.private.append(private)
+        self.cpu.append((int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK"))
 
     def _forget(self) -> None:
         """Remove what the real shards were given."""
@@ -120,21 +140,78 @@ def start(command: Sequence[str]) -> subprocess.Popen[bytes]:
     )
 
 
+def cache_command(root: str) -> list[str]:
+    command = ["cache", "bench", "--root", root, "--teacher", "tiny"]
+    return [*command, "--features", "image.trunk", "--device", "cpu", "--force"]
+
+
+# A bucket --------------------------------------------------------------------------------------
+
+
+def count_requests(root: Path, log: Path) -> Counter[str]:
+    """Copy the root into a bucket, resume there, and count its requests until the first lease."""
+    with s3_server(log) as client:
+        client.create_bucket(Bucket="bench")
+        files = [path for path in root.rglob("*") if path.is_file()]
+
+        def put(path: Path) -> None:
+            key = path.relative_to(root).as_posix()
+            client.put_object(Bucket="bench", Key=key, Body=path.read_bytes())
+
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(put, files))
+        before = log.stat().st_size
+        with start(cache_command("s3://bench")) as process:
+            assert process.wait() == 0
+    requests: Counter[str] = Counter()
+    for line in log.read_bytes()[before:].decode().splitlines():
+        if '"PUT /bench/leases/' in line:
+            return requests
+        if found := re.search(r'"(?:\x1b\[\d+m)*([A-Z]+) (\S*) HTTP', line):
+            method, path = found.groups()
+            requests["LIST" if "list-type=2" in path else method] += 1
+    raise AssertionError("no lease was taken")
+
+
+@contextmanager
+def s3_server(log: Path) -> Iterator[Any]:
+    """Run moto's server, which logs each request, and point this process and its children to it."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    os.environ |= {
+        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
+        "AWS_ACCESS_KEY_ID": "bench",
+        "AWS_SECRET_ACCESS_KEY": "bench",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }
+    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+    with log.open("wb") as file, subprocess.Popen(command, stdout=file, stderr=file) as server:
+        try:
+            for _ in range(600):
+                with suppress(OSError), socket.create_connection(("127.0.0.1", port)):
+                    break
+                time.sleep(0.1)
+            yield boto3.client("s3")
+        finally:
+            server.terminate()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--shards", type=int, default=SHARDS)
     parser.add_argument("--images", type=int, default=IMAGES)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--s3-shards", type=int, default=5000, help="0: no bucket")
     parser.add_argument("--folder", default="/dev/shm")
     arguments = parser.parse_args()
     print(machine())
-    with tempfile.TemporaryDirectory(dir=arguments.folder) as name:
-        small = Resume(make_root(Path(name, "small"), REAL, REAL * ROWS))
+    with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
+        small = Resume(make_root(Path(folder, "small"), REAL, REAL * ROWS))
         begun = time.perf_counter()
-        large = Resume(make_root(Path(name, "large"), arguments.shards, arguments.images))
+        large = Resume(make_root(Path(folder, "large"), arguments.shards, arguments.images))
         print(f"{arguments.shards} commit records made in {time.perf_counter() - begun:.0f} s\n")
         small.first_shard()
-        small_memory = small.memory
         seconds = medians(
             interleave(
                 {
@@ -146,31 +223,37 @@ def main() -> None:
                 arguments.rounds,
             )
         )
-    print_table(
-        ["root", "first shard after", "peak memory", "status"],
-        [
+        shown = {f"{REAL} shards": ("small", small), f"{arguments.shards} shards": ("large", large)}
+        print_table(
+            ["root", "first shard after", "CPU", "peak memory", "of it private", "status"],
             [
-                f"{REAL} shards",
-                f"{seconds['small']:.2f} s",
-                f"{small_memory:.2f} GB",
-                f"{seconds['status small']:.2f} s",
+                [
+                    title,
+                    f"{seconds[name]:.2f} s",
+                    f"{median(resume.cpu):.2f} s",
+                    f"{max(resume.resident):.2f} GB",
+                    f"{max(resume.private):.2f} GB",
+                    f"{seconds[f'status {name}']:.2f} s",
+                ]
+                for title, (name, resume) in shown.items()
             ],
-            [
-                f"{arguments.shards} shards",
-                f"{seconds['large']:.2f} s",
-                f"{large.memory:.2f} GB",
-                f"{seconds['status large']:.2f} s",
-            ],
-        ],
-    )
-    print_ratios(
-        {
+        )
+        ratios = {
             "resume_seconds": seconds["large"],
             "resume_seconds_beyond_start": seconds["large"] - seconds["small"],
-            "resume_gigabytes": large.memory,
+            "resume_cpu_beyond_start": median(large.cpu) - median(small.cpu),
+            "resume_gigabytes": max(large.resident),
+            "resume_gigabytes_private": max(large.private),
             "status_seconds": seconds["status large"],
         }
-    )
+        if arguments.s3_shards:
+            shards = arguments.s3_shards
+            root = make_root(Path(folder, "s3"), shards, 128 * shards)
+            found = count_requests(root, Path(folder, "s3.log"))
+            listed = ", ".join(f"{count} {kind}" for kind, count in sorted(found.items()))
+            print(f"\nin a bucket, {shards} shards: {listed} before the first lease")
+            ratios["s3_requests"] = found.total()
+    print_ratios(ratios)
 
 
 if __name__ == "__main__":

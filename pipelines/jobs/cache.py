@@ -21,6 +21,7 @@ from pipelines.jobs.finish_split import Budget
 from pipelines.jobs.publish import normalized_splits
 from pipelines.jobs.split_sizes import SplitSize, recorded_rows
 from pipelines.jobs.track_memory import MemoryEncoder
+from pipelines.store import layout
 from pipelines.store.arrays import FeatureArray
 from pipelines.store.commits import committed_shards
 from pipelines.store.local import LocalObjectStore
@@ -249,7 +250,8 @@ def array_record(split: Split, teacher: TeacherSpec, feature: FeatureSpec) -> Ar
     if feature.rows == "object_frame":
         capacity = record.object_frames_per_shard
     elif feature.rows == "prompt":
-        capacity = prompts_per_shard(split)
+        place = (record.dataset, record.split, teacher.digest, feature.array_name)
+        capacity = prompts_per_shard(split, layout.array_folder(*place))
     elif feature.rows == "phrase":
         capacity = min(PHRASES_PER_SHARD, record.phrases)
         shards = -(-record.phrases // capacity)

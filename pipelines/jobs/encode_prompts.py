@@ -13,12 +13,12 @@ import torch
 from pipelines.jobs.encode_images import ImageEncoder, ShardImages
 from pipelines.jobs.forward import Forward
 from pipelines.jobs.unit_writer import UnitWriter
-from pipelines.store.layout import split_folder
-from pipelines.store.products import read_product
+from pipelines.store import layout
+from pipelines.store.arrays import read_array_record
 from pipelines.store.splits import Split, StoredObject, StoredSample
 from pipelines.teachers.base import PROMPTED, DeviceFeatures, Features, Teacher
 from schemas.features import RowKind
-from schemas.prompts import STILL_PROMPTS, PointPrompt, box_corners, sampled_point, still_prompts
+from schemas.prompts import STILL_PROMPTS, PointPrompt, box_corners, sampled_point
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,10 +157,13 @@ def coordinates(prompts: Sequence[PointPrompt]) -> Features:
     }
 
 
-def prompts_per_shard(split: Split) -> int:
-    """Return the most prompts that a shard of the split has, by the counts of its commits."""
-    folder = split_folder(split.record.dataset, split.record.split)
-    commits = read_product(
-        split.store, folder, split.record.shards, fix=f"Normalize {split.name} again."
-    )
-    return max(still_prompts(commit.record.counts) for commit in commits)
+def prompts_per_shard(split: Split, folder: str) -> int:
+    """Return how many prompts a shard of the array in ``folder`` holds; there may be no array yet.
+
+    An array that is there says it: counting reads all commit records of the split.
+    """
+    if split.store.size(layout.array_metadata_key(folder)) is not None:
+        record = read_array_record(split.store, folder)
+        if record.split_digest == split.digest:
+            return record.rows_per_shard
+    return split.most_prompts

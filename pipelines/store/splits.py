@@ -10,11 +10,13 @@ import pyarrow as pa
 
 from pipelines.store import layout
 from pipelines.store.objects import ObjectStore
+from pipelines.store.products import read_product
 from pipelines.store.tables import read_table
 from schemas.errors import IncompleteError, IntegrityError
 from schemas.ids import digest_bytes, parse_json
 from schemas.manifests import FileRecord, SplitRecord
 from schemas.masks import MaskRLE
+from schemas.prompts import still_prompts
 from schemas.tables import ANNOTATIONS, PHRASES, SAMPLES, mask_from_cell
 from schemas.videos import Prompt
 
@@ -162,6 +164,15 @@ class Split:
             for row in rows
             if not row["is_crowd"]
         ]
+
+    @cached_property
+    def most_prompts(self) -> int:
+        """The most prompts that a shard has, by the counts of all commit records."""
+        folder = layout.split_folder(self.record.dataset, self.record.split)
+        commits = read_product(
+            self.store, folder, self.record.shards, fix=f"Normalize {self.name} again."
+        )
+        return max(still_prompts(commit.record.counts) for commit in commits)
 
     @cached_property
     def phrases(self) -> list[str]:

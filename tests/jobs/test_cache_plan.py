@@ -104,6 +104,28 @@ def test_what_is_cached_needs_no_space(tmp_path: Path) -> None:
     assert left.bytes_left == pytest.approx(written, rel=0.02)
 
 
+class NoCommits(LocalObjectStore):
+    """Refuses to read the commit records of normalized shards, of which there may be 100,000."""
+
+    def get(self, key: str) -> bytes:
+        assert not key.startswith("normalized/made-up/stills/commits"), key
+        return super().get(key)
+
+
+def test_resuming_reads_no_commits_of_the_split(tmp_path: Path) -> None:
+    split = made.normalize(tmp_path, made.Stills())
+    wanted = ("image", "text", "prompts")
+    first = made.plan(split, *wanted)
+    with pytest.raises(AssertionError):
+        made.plan(Split.open(NoCommits(tmp_path), "made-up", "stills"), *wanted)
+    first.stages[0].stage.run(first.stages[0].units[0])
+    again = made.plan(Split.open(NoCommits(tmp_path), "made-up", "stills"), *wanted)
+    assert [array.record for stage in again.stages for array in stage.stage.arrays] == [
+        array.record for stage in first.stages for array in stage.stage.arrays
+    ]
+    assert again.bytes_left < first.bytes_left
+
+
 def test_space_is_checked(clips: Split, monkeypatch: pytest.MonkeyPatch) -> None:
     plan = made.plan(clips)
     require_space(clips.store, [plan])
