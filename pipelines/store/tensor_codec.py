@@ -92,10 +92,13 @@ class TensorCodec:
         if out is None:
             shape = (len(stored), *self.feature.item_shape)
             out = torch.empty(shape, dtype=dtype, device=stored.device)
+        if not len(stored):
+            return out
         out_BGV = out.view(len(stored), self._groups, -1)
-        decoded = self._decoder(stored)
-        for block in self._blocks(out_BGV):
-            out_BGV[block] = decoded(block)
+        with torch.autocast(out.device.type, enabled=False):
+            decoded = self._decoder(stored)
+            for block in self._blocks(out_BGV):
+                out_BGV[block] = decoded(block)
         return out
 
     def _parts(self, values_BGV: torch.Tensor) -> Parts:

@@ -57,6 +57,13 @@ def test_the_steps_of_a_device_give_the_same_bytes(
     assert np.array_equal(decoded, TensorCodec(feature).decode(stored, torch.float32).numpy())
 
 
+_STORED = {
+    "float32": torch.float32,
+    "float16": torch.float16,
+    "bfloat16": torch.bfloat16,
+}
+
+
 class OnDevice(TensorCodec):
     """Takes the way of a GPU on this machine: all rows in one step, by torch."""
 
@@ -107,6 +114,15 @@ def test_rows_that_are_their_values_are_not_copied() -> None:
     assert codec.decode(rows, out=torch.empty(2, 3, dtype=torch.float16)) is not rows
 
 
+@pytest.mark.parametrize("name", sorted(CODECS))
+@pytest.mark.parametrize("shape", [(3, 4, 5), (5,), ()])
+def test_no_rows_are_no_values(name: str, shape: tuple[int, ...]) -> None:
+    feature = make_feature(name, shape)
+    stored = torch.zeros(0, *feature.stored_shape, dtype=_STORED.get(name, torch.uint8))
+    for codec in (TensorCodec(feature), OnDevice(feature)):
+        assert codec.decode(stored).shape == (0, *shape)
+
+
 class TestLowRank:
     SHAPE = (96, 9, 8)
 
@@ -147,3 +163,12 @@ class TestLowRank:
         expected = get_codec("pca64").decode(stored.numpy(), shape)
         found = decoder.decode(stored, torch.float32).numpy()
         assert np.allclose(found, expected, rtol=1e-5, atol=1e-5)
+
+    def test_it_decodes_in_float32_whatever_surrounds_it(
+        self, rows: npt.NDArray[np.float32]
+    ) -> None:
+        codec = TensorCodec(make_feature("pca64", self.SHAPE))
+        stored = codec.encode(torch.from_numpy(rows))
+        expected = codec.decode(stored, torch.float32)
+        with torch.autocast("cpu", torch.bfloat16):
+            assert torch.equal(codec.decode(stored, torch.float32), expected)
