@@ -15,7 +15,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -23,6 +23,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from codec_data import SHAPE, TrunkLike
+from codec_rivals import rivals
 from codec_student import student_losses
 from measure import interleave, machine, medians, print_ratios, print_table
 
@@ -56,18 +57,22 @@ class Precision:
     """Relative error of all values, in the Euclidean norm."""
 
 
-def precision(codec: str, rows: Sequence[np.ndarray]) -> Precision:
+def precision(rows: Sequence[np.ndarray], decoded: Iterable[np.ndarray]) -> Precision:
     cosines, error, size = [], 0.0, 0.0
-    for row in rows:
-        stored = get_codec(codec).encode(row, "row")
+    for row, again in zip(rows, decoded, strict=True):
         tokens = row.reshape(SHAPE[0], -1).astype(np.float64)
-        found = get_codec(codec).decode(stored, SHAPE).reshape(SHAPE[0], -1).astype(np.float64)
+        found = again.reshape(tokens.shape).astype(np.float64)
         lengths = np.linalg.norm(tokens, axis=0) * np.linalg.norm(found, axis=0)
         cosines.append((tokens * found).sum(axis=0) / lengths)
         error += float(np.square(found - tokens).sum())
         size += float(np.square(tokens).sum())
     every = np.concatenate(cosines)
     return Precision(float(every.mean()), float(every.min()), (error / size) ** 0.5)
+
+
+def precision_of(name: str, rows: Sequence[np.ndarray]) -> Precision:
+    codec = get_codec(name)
+    return precision(rows, (codec.decode(codec.encode(row, "row"), SHAPE) for row in rows))
 
 
 # Speed -----------------------------------------------------------------------------------------
@@ -207,7 +212,8 @@ def main() -> None:
     torch.set_num_threads(1)
     print(f"{machine()} · torch {torch.__version__}")
     rows = list(np.load(options.values)) if options.values else _trunk_like(options.rows)
-    precisions = {name: precision(name, rows) for name in CODECS}
+    precisions = {name: precision_of(name, rows) for name in CODECS}
+    others = [(name, size, precision(rows[-1:], [found])) for name, size, found in rivals(rows)]
     core = time_on_core(rows[0], options.rounds)
     device = time_on_device(rows[0], options.rounds)
     with tempfile.TemporaryDirectory(prefix="bench-codec-", dir=options.folder) as folder:
@@ -217,7 +223,10 @@ def main() -> None:
             losses = student_losses(Path(folder), CODECS, options.images, options.steps)
     source = options.values or "trunk-like"
     print(f"{len(rows)} rows, {source}; median of {options.rounds} interleaved rounds\n")
-    report_precision(precisions)
+    sizes = {name: feature(name).item_bytes for name in CODECS}
+    report_precision([(name, sizes[name], precisions[name]) for name in CODECS])
+    print("\nWhat else could be done with few bytes, on the last row; shared bases not counted\n")
+    report_precision([("pca64", sizes["pca64"], precision_of("pca64", rows[-1:])), *others])
     report_speed("one core", core)
     if device:
         report_speed(torch.cuda.get_device_name(), device)
@@ -233,19 +242,19 @@ def _trunk_like(count: int) -> list[np.ndarray]:
     return [source.next() for _ in range(count)]
 
 
-def report_precision(found: dict[str, Precision]) -> None:
+def report_precision(found: Iterable[tuple[str, float, Precision]]) -> None:
     print_table(
         ("codec", "bytes per row", "of float16", "cosine, mean", "worst token", "relative error"),
         [
             (
                 name,
-                f"{feature(name).item_bytes:,}",
-                f"{feature(name).item_bytes / HALF_BYTES:.1%}",
+                f"{size:,.0f}",
+                f"{size / HALF_BYTES:.1%}",
                 f"{item.cosine:.6f}",
                 f"{item.worst:.6f}",
                 f"{item.error:.5f}",
             )
-            for name, item in found.items()
+            for name, size, item in found
         ],
     )
 
