@@ -95,7 +95,8 @@ def plan_copy(source: ObjectStore, target: ObjectStore, published: PublishedMani
     _require_free(target, published)
     records = list(named_records(published.manifest))
     parts = [record for record in records if isinstance(record, PartRecord)]
-    named = [record for record in records if isinstance(record, FileRecord)]
+    # Features whose rows lie at the same places share an index.
+    named = list(dict.fromkeys(record for record in records if isinstance(record, FileRecord)))
     files = tuple(file for file in named if not _is_there(target, file))
     copies = [_plan_part(source, target, part) for part in parts]
     return CopyPlan(
