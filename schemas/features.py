@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from math import prod
 from typing import Literal
 
@@ -81,11 +82,16 @@ class TeacherSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         changed = differing_fields(self, other)
         if changed:
             raise IdentityError(
-                f"{where} holds features of another teacher: {'; '.join(changed)}",
+                f"{where} holds features of another teacher, wanted != found: {'; '.join(changed)}",
                 expected=f"teacher {self.digest}",
                 got=f"teacher {other.digest}",
                 fix="Cache with the teacher you want, publish, and name that manifest.",
             )
+
+
+def nearest_teacher(specs: Iterable[TeacherSpec], wanted: TeacherSpec) -> TeacherSpec:
+    """Return which of ``specs``, at least one, differs from ``wanted`` in the fewest fields."""
+    return min(specs, key=lambda spec: (len(differing_fields(wanted, spec)), spec.digest))
 
 
 def differing_fields(expected: msgspec.Struct, got: msgspec.Struct) -> list[str]:

@@ -103,6 +103,12 @@ def cache(
             help="Rows of a shard that may fail: a share, of all rows too, or a count.",
         ),
     ] = "1%",
+    beside: Annotated[
+        bool,
+        typer.Option(
+            "--beside", help="Also when another teacher has cached these features of the split."
+        ),
+    ] = False,
     force: Annotated[
         bool, typer.Option("--force", help="Also when the disk looks too full.")
     ] = False,
@@ -123,6 +129,7 @@ def cache(
         require_space,
     )
     from pipelines.jobs.finish_split import Budget
+    from pipelines.jobs.other_teachers import require_no_others
     from pipelines.store.open import open_store
     from pipelines.teachers.base import TeacherOptions
     from schemas.ids import canonical_json
@@ -147,6 +154,9 @@ def cache(
     view.show_teacher(console, teacher, plans[0].teacher)
     for plan in plans:
         view.show_plan(console, plan, free_space(store))
+    if not beside:
+        for plan in plans:
+            require_no_others(plan)
     if not force:
         require_space(store, plans)
     reports = _run(console, plans, place)

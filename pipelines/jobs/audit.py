@@ -20,7 +20,7 @@ from pipelines.store.rows import expected_rows, unusable_rows
 from pipelines.store.splits import Split
 from pipelines.teachers.base import Teacher, TeacherOptions, options_of
 from schemas.errors import UsageError
-from schemas.features import TeacherSpec, differing_fields
+from schemas.features import TeacherSpec, differing_fields, nearest_teacher
 from schemas.ids import digest_bytes
 from schemas.manifests import ManifestSplit, PartRecord
 
@@ -102,13 +102,16 @@ def _live_teacher(published: PublishedManifest, load: Loader, device: str) -> Te
     specs = list(published.manifest.teachers.values())
     if not specs:
         raise UsageError(f"manifest {published.reference} has no features to recompute")
-    tried: list[tuple[TeacherSpec, TeacherSpec]] = []
+    tried: list[TeacherSpec] = []
     for options in _distinct_options(specs, device):
         teacher = load(options)
         if teacher.spec.digest in published.manifest.teachers:
             return teacher
-        tried += [(stored, teacher.spec) for stored in specs]
-    stored, live = min(tried, key=lambda pair: len(differing_fields(*pair)))
+        tried.append(teacher.spec)
+    stored, live = min(
+        ((nearest_teacher(specs, live), live) for live in tried),
+        key=lambda pair: len(differing_fields(*pair)),
+    )
     stored.require_same(
         live, f"the teacher that was loaded, against manifest {published.reference},"
     )

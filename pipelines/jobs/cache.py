@@ -308,7 +308,11 @@ def _plan_stage(stage: FeatureStage[Any], part: Slice) -> PlannedStage:
 
 
 def _complete_shards(array: FeatureArray) -> frozenset[int]:
-    return frozenset(committed_shards(array.store, array.folder))
+    """Return the shards that are there, of an array that must be the wanted one."""
+    complete = frozenset(committed_shards(array.store, array.folder))
+    if array.store.size(layout.array_metadata_key(array.folder)) is not None:
+        array.require_same()
+    return complete
 
 
 def _planned(

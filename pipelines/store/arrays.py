@@ -82,13 +82,25 @@ class FeatureArray:
         key = layout.array_metadata_key(self.folder)
         body = canonical_json(zarr_metadata(self.record))
         if not self.store.put_if_absent(key, body):
-            found = read_array_record(self.store, self.folder)
-            if changed := differing_fields(self.record, found):
-                raise IdentityError(
-                    f"{key} belongs to another array: {'; '.join(changed)}",
-                    fix="The split was normalized anew: remove the features made from the old one.",
-                )
+            self.require_same()
         return FileRecord(key=key, bytes=len(body), blake3=digest_bytes(body))
+
+    def require_same(self) -> None:
+        """Refuse what is stored in the folder, unless it is this very array.
+
+        Raises
+        ------
+        IdentityError
+            The message names each field of zarr.json that differs, with both values.
+        """
+        changed = differing_fields(self.record, read_array_record(self.store, self.folder))
+        if changed:
+            raise IdentityError(
+                f"{layout.array_metadata_key(self.folder)} belongs to another array, "
+                f"wanted != stored: {'; '.join(changed)}",
+                fix="If the split was normalized anew, remove the features made from the old one; "
+                "otherwise restore the file.",
+            )
 
     def shard_key(self, shard: int) -> str:
         """Key of a shard's file."""

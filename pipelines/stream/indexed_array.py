@@ -100,11 +100,18 @@ class IndexedArray:
 def open_array(
     store: ObjectStore, manifest: Manifest, split: ManifestSplit, feature: ManifestFeature
 ) -> IndexedArray:
-    """Open an array; one that was published without index is indexed here, shard by shard."""
+    """Open an array; one that was published without index is indexed here, shard by shard.
+
+    Raises
+    ------
+    IdentityError
+        Its zarr.json is of another array than the manifest names; the message names the fields.
+    """
     record = array_record(manifest, split, feature)
     if feature.feature.rows == "sample":
         record = msgspec.structs.replace(record, shards=split.split.shards)
     array = FeatureArray(store, record)
+    array.require_same()
     index = open_index_file(
         store,
         feature.index,

@@ -6,7 +6,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from schemas.errors import IdentityError, UsageError
-from schemas.features import FeatureSpec, PreprocessSpec, RowKind, TeacherSpec
+from schemas.features import (
+    FeatureSpec,
+    PreprocessSpec,
+    RowKind,
+    TeacherSpec,
+    nearest_teacher,
+)
 from schemas.ids import nearest_name
 from schemas.manifests import Manifest, ManifestFeature, ManifestSplit
 
@@ -50,14 +56,14 @@ def require_teacher(manifest: Manifest, wanted: TeacherSpec | str) -> TeacherSpe
     ------
     IdentityError
         The manifest's features are another teacher's; given a spec, the message names each field
-        that differs.
+        that differs from the nearest one.
     """
     where = f"manifest {manifest.name}"
     digest = wanted if isinstance(wanted, str) else wanted.digest
     if found := manifest.teachers.get(digest):
         return found
-    if isinstance(wanted, TeacherSpec) and len(manifest.teachers) == 1:
-        wanted.require_same(only_teacher(manifest), where)
+    if isinstance(wanted, TeacherSpec) and manifest.teachers:
+        wanted.require_same(nearest_teacher(manifest.teachers.values(), wanted), where)
     raise IdentityError(
         f"{where} holds no features of teacher {digest}",
         expected=f"teacher {digest}",

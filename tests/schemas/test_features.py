@@ -1,13 +1,18 @@
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
 import pytest
 
 from schemas.errors import IdentityError
-from schemas.features import FeatureSpec, PreprocessSpec, TeacherSpec, TokenizeSpec
+from schemas.features import (
+    FeatureSpec,
+    PreprocessSpec,
+    TeacherSpec,
+    TokenizeSpec,
+    differing_fields,
+)
 from schemas.ids import canonical_json, parse_json
+from tests.schemas.mutations import Mutation, leaves, mutations
 
 TEACHER = TeacherSpec(
     architecture="Sam3VideoModel",
@@ -20,51 +25,26 @@ TEACHER = TeacherSpec(
     libraries={"torch": "2.14", "transformers": "5.23"},
 )
 
-# One other value for each field that decides a feature's value.
-MUTATIONS: dict[str, Any] = {
-    "architecture": "Other",
-    "config": "c1",
-    "weights": "w1",
-    "preprocess.image_size": 1024,
-    "preprocess.mean": (0.485, 0.456, 0.406),
-    "preprocess.std": (0.229, 0.224, 0.225),
-    "tokenize.vocabulary": "v1",
-    "tokenize.context": 16,
-    "tokenize.pad_id": 0,
-    "precision": "bfloat16-autocast",
-    "attention": "eager",
-    "libraries": {"torch": "2.15", "transformers": "5.23"},
-}
-ONLY_ONE_VALUE = {"preprocess.resize", "tokenize.cleaning"}
-
-
-def fields(struct: msgspec.Struct, prefix: str = "") -> set[str]:
-    names = set()
-    for name in struct.__struct_fields__:
-        value = getattr(struct, name)
-        inner = isinstance(value, msgspec.Struct)
-        names |= fields(value, f"{prefix}{name}.") if inner else {prefix + name}
-    return names
-
-
-def mutate(path: str) -> TeacherSpec:
-    head, _, tail = path.partition(".")
-    value = MUTATIONS[path]
-    if tail:
-        value = msgspec.structs.replace(getattr(TEACHER, head), **{tail: value})
-    return msgspec.structs.replace(TEACHER, **{head: value})
-
 
 def test_every_field_of_a_teacher_is_mutated_below() -> None:
-    assert fields(TEACHER) == MUTATIONS.keys() | ONLY_ONE_VALUE
+    paths = {mutation.path for mutation in mutations(TEACHER)}
+    assert {path.partition(".another")[0] for path in paths} >= leaves(TeacherSpec)
+    assert {"libraries.torch", "preprocess.mean", "tokenize.context"} <= paths
 
 
-@pytest.mark.parametrize("path", MUTATIONS)
-def test_any_single_change_is_refused_by_name(path: str) -> None:
-    other = mutate(path)
-    assert other.digest != TEACHER.digest
-    with pytest.raises(IdentityError, match=path):
-        TEACHER.require_same(other, "manifest demo")
+@pytest.mark.parametrize("mutation", mutations(TEACHER), ids=lambda mutation: mutation.path)
+def test_any_single_change_is_refused_by_name(mutation: Mutation) -> None:
+    assert mutation.record.digest != TEACHER.digest
+    assert differing_fields(TEACHER, mutation.record) == [mutation.text]
+    with pytest.raises(IdentityError) as refused:
+        TEACHER.require_same(mutation.record, "manifest demo")
+    assert f"wanted != found: {mutation.text}" in str(refused.value)
+
+
+def test_a_teacher_that_takes_no_text_is_another_one() -> None:
+    blind = msgspec.structs.replace(TEACHER, tokenize=None)
+    with pytest.raises(IdentityError, match=r"tokenize: .*'context': 32.* != None"):
+        TEACHER.require_same(blind, "manifest demo")
 
 
 def test_an_identical_rebuild_is_accepted() -> None:
