@@ -169,7 +169,7 @@ class FeatureStream(IterableDataset[Batch]):
         self._options = replace(options, manifest=self.manifest.reference)
         self._weights = mixture_weights(options.weights, contents.weights, splits)
         self._order = make_order(self.index, splits, self._weights, options)
-        self._end = None if options.epochs is None else self._last_position(options.epochs)
+        self._end = None if options.epochs is None else self._checked_end(options.epochs)
         self._batches = BatchReader(contents, splits, self.index, options)
 
     def __getstate__(self) -> tuple[StreamOptions, int]:
@@ -192,15 +192,17 @@ class FeatureStream(IterableDataset[Batch]):
 
     def __len__(self) -> int:
         """Return the number of batches of this rank, from the first position to the end."""
-        if self._end is None:
+        end = self._end_from(0)
+        if end is None:
             raise TypeError("a stream without epochs has no length")
         options = self._options
-        mine = (self._end - options.rank + options.world_size - 1) // options.world_size
+        mine = (end - options.rank + options.world_size - 1) // options.world_size
         return -(-mine // options.batch_size)
 
     def __iter__(self) -> Generator[Batch, None, None]:
         """Yield batches from the current position on; closing the iterator ends its threads."""
-        options, steps = self._options, enumerate(self._steps())
+        end = self._end_from(self.position)
+        options, steps = self._options, enumerate(self._steps(end))
         pending: deque[tuple[int, Future[PendingBatch]]] = deque()
         threads = Threads(options.threads, options.prefetch + 1)
         try:
@@ -211,8 +213,8 @@ class FeatureStream(IterableDataset[Batch]):
                 if not pending:
                     break
                 yield self._next(threads, *pending.popleft())
-            if self._end is not None:
-                self.position = self._end
+            if end is not None:
+                self.position = end
         finally:
             threads.close()
 
@@ -257,7 +259,7 @@ class FeatureStream(IterableDataset[Batch]):
             )
         self.position = int(state["position"])
 
-    def _steps(self) -> Iterator[tuple[int, Positions]]:
+    def _steps(self, end: int | None) -> Iterator[tuple[int, Positions]]:
         """Yield for each batch the position after it, over all ranks, and this rank's positions.
 
         In a worker of a loader, only the batches that are this worker's.
@@ -266,10 +268,10 @@ class FeatureStream(IterableDataset[Batch]):
         worker = get_worker_info()
         turn, workers = (worker.id, worker.num_workers) if worker else (0, 1)
         start, number = self.position, 0
-        while self._end is None or start < self._end:
+        while end is None or start < end:
             stop = start + options.batch_size * options.world_size
-            if self._end is not None:
-                stop = min(stop, self._end)
+            if end is not None:
+                stop = min(stop, end)
             if number % workers == turn:
                 first = start + options.rank
                 positions = np.arange(first, stop, options.world_size, dtype=np.int64)
@@ -293,13 +295,22 @@ class FeatureStream(IterableDataset[Batch]):
         self.position = filled.position
         return filled
 
-    def _last_position(self, epochs: int) -> int:
+    def _end_from(self, start: int) -> int | None:
+        """Return where an iteration from ``start`` on ends, if it does.
+
+        Without the samples that do not fill a batch on every rank, that depends on the start,
+        which may come from another number of ranks.
+        """
+        end, options = self._end, self._options
+        if end is not None and options.drop_last:
+            end -= max(0, end - start) % (options.batch_size * options.world_size)
+        return end
+
+    def _checked_end(self, epochs: int) -> int:
         require_positive(epochs=epochs)
         options = self._options
         end = epochs * self.samples
         step = options.batch_size * options.world_size
-        if options.drop_last:
-            end -= end % step
         if end < (step if options.drop_last else options.world_size):
             raise UsageError(
                 f"{self.samples} samples are too few for {options.world_size} ranks "

@@ -142,6 +142,20 @@ def test_drop_last_leaves_only_full_batches(store: LocalObjectStore) -> None:
         make_stream(store, drop_last=True, world_size=4, batch_size=4)
 
 
+def test_drop_last_leaves_only_full_batches_after_ranks_have_changed(
+    store: LocalObjectStore,
+) -> None:
+    """Ranks with different numbers of batches would wait for each other for ever."""
+    before = make_stream(store, drop_last=True, epochs=1, batch_size=1)
+    next(iter(before))
+    ranks = []
+    for rank in range(2):
+        stream = make_stream(store, drop_last=True, epochs=1, batch_size=2, rank=rank, world_size=2)
+        stream.load_state_dict(before.state_dict())
+        ranks.append([len(batch.keys) for batch in stream])
+    assert ranks == [[2, 2], [2, 2]]
+
+
 def test_the_seed_and_not_the_threads_decide_the_order(store: LocalObjectStore) -> None:
     first = keys_of(make_stream(store, seed=5))
     assert keys_of(make_stream(store, seed=5, threads=1, prefetch=7, batch_size=3)) == first
