@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 
 import torch
 
+from pipelines.stream.batches import Batch
 from pipelines.stream.feature_stream import FeatureStream
 
 
@@ -35,14 +36,21 @@ def read_lessons(stream: FeatureStream, feature: str, device: str) -> Generator[
     """Yield the lessons of an endless stream from its position on; closing ends its threads."""
     with contextlib.closing(iter(stream)) as batches:
         while True:
-            began, waited = time.perf_counter(), stream.wait_seconds
-            batch = next(batches).to(device)
-            assert batch.images_BCHW is not None
-            yield Lesson(
-                keys=batch.keys,
-                position=batch.position,
-                images_BCHW=batch.images_BCHW,
-                teacher_BCGG=batch.values(feature, torch.float32),
-                wait_seconds=stream.wait_seconds - waited,
-                seconds=time.perf_counter() - began,
-            )
+            # Nothing of a lesson is kept here: its memory is that of a batch to come.
+            yield _read_lesson(stream, batches, feature, device)
+
+
+def _read_lesson(
+    stream: FeatureStream, batches: Iterator[Batch], feature: str, device: str
+) -> Lesson:
+    began, waited = time.perf_counter(), stream.wait_seconds
+    batch = next(batches).to(device)
+    assert batch.images_BCHW is not None
+    return Lesson(
+        keys=batch.keys,
+        position=batch.position,
+        images_BCHW=batch.images_BCHW,
+        teacher_BCGG=batch.values(feature, torch.float32),
+        wait_seconds=stream.wait_seconds - waited,
+        seconds=time.perf_counter() - began,
+    )

@@ -82,9 +82,8 @@ class Trainer:
         self.stream.load_state_dict(last.stream_state)
         lessons = read_lessons(self.stream, last.config.feature, last.options.device)
         with contextlib.closing(lessons):
-            for lesson in lessons:
-                if not session.teach(lesson, interrupts):
-                    return
+            while session.teach(next(lessons), interrupts):
+                pass
 
 
 class _Session:
