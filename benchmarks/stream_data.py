@@ -33,7 +33,8 @@ from schemas.tables import SAMPLE_INDEX, SHARD_FILES
 SHAPE = (1024, 72, 72)
 ITEM_BYTES = 2 * 1024 * 72 * 72
 SEED_BYTES = 4
-CHUNK_BYTES = 256 << 20
+CHUNK_BYTES = 64 << 20
+"""The default of LitData and of MDS."""
 ROWS_PER_SHARD = 8
 _SIZE = (1500, 1125)
 _DISTINCT = 8
