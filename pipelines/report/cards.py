@@ -56,17 +56,18 @@ def _card(
         f"{sample.height}</span><span>{plural(len(objects), 'object')}</span></p>"
     )
     quotes = "".join(f"<blockquote>{text(caption)}</blockquote>" for caption in captions)
+    trunk = _trunk(place, sample, colours, ratio)
     named = f'<ul class="chips">{chips(objects)}</ul>' if objects else ""
     return (
-        f'<article class="card"><div class="pair">{picture}{_trunk(place, colours, ratio)}</div>'
+        f'<article class="card"><div class="pair">{picture}{trunk}</div>'
         f"{about}{quotes}{named}</article>"
     )
 
 
-def _trunk(place: ShownRow, colours: TrunkColours | None, ratio: str) -> str:
+def _trunk(place: ShownRow, sample: StoredSample, colours: TrunkColours | None, ratio: str) -> str:
     if colours is None:
         return ""
-    uri = colours.uri(place)
+    uri = colours.uri(place, sample.width, sample.height)
     if uri is None:
         return f'<div class="picture none" style="{ratio}"><span>no features</span></div>'
     return (

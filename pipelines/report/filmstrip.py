@@ -149,7 +149,7 @@ def _column(film: _Film, frame: StoredSample, overlaps: list[float]) -> str:
         ]
         cells.append(_cell("memory", mask_image(regions, photograph.size)))
     if film.trunk is not None:
-        uri = film.trunk.uri(ShownRow(shard=film.shard, row=frame.row))
+        uri = film.trunk.uri(ShownRow(shard=film.shard, row=frame.row), frame.width, frame.height)
         layer = f'<img class="tokens" alt="" src="{uri}">' if uri else ""
         cells.append(_cell("trunk", layer))
     style = f"--photo:url({jpeg_uri(photograph)});--ratio:{frame.width}/{frame.height}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 from PIL import Image
 
 from pipelines.report.pca import ColourBasis, Float32, fit_basis
@@ -36,6 +37,7 @@ class TrunkColours:
 
     def __init__(self, array: FeatureArray, rows: Sequence[ShownRow]) -> None:
         self._array = array
+        self._padded = array.record.teacher.preprocess.resize.startswith("longest-side-pad")
         self._rows = [row for row in rows if array.reader(row.shard).present[row.row]]
         self.basis: ColourBasis | None = fit_basis(self._maps)
 
@@ -44,11 +46,19 @@ class TrunkColours:
         """The size of the map, as ``72 x 72``."""
         return " \N{MULTIPLICATION SIGN} ".join(map(str, self._array.feature.item_shape[1:]))
 
-    def uri(self, row: ShownRow) -> str | None:
-        """Return the picture, one pixel per token; None when the row holds no features."""
+    def uri(self, row: ShownRow, width: int, height: int) -> str | None:
+        """Return the picture, one pixel per token; None when the row holds no features.
+
+        ``width`` and ``height`` are those of the image: of a padded square only its part is shown.
+        """
         if self.basis is None or row not in self._rows:
             return None
-        return png_uri(Image.fromarray(self.basis.colours(self._read(row))))
+        colours = self.basis.colours(self._read(row))
+        if self._padded:
+            rows, columns = colours.shape[:2]
+            side = max(width, height)
+            colours = colours[: -(-rows * height // side), : -(-columns * width // side)]
+        return png_uri(Image.fromarray(np.ascontiguousarray(colours)))
 
     def _maps(self) -> Iterator[Float32]:
         return map(self._read, self._rows)

@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import pyarrow as pa
 import pytest
 import typer
 from typer.testing import CliRunner
 
 from pipelines.cli import export, publish
+from pipelines.exchange.export import Export
+from pipelines.jobs.publish import publish as publish_manifest
+from pipelines.jobs.publish import select
+from pipelines.store import layout
+from pipelines.store.arrays import FeatureArray
 from pipelines.store.local import LocalObjectStore
+from pipelines.store.published import find_manifest
+from pipelines.store.splits import Split
 from tests.jobs.colour_teacher import ColourTeacher
 from tests.jobs.sample_root import build_root
 
@@ -43,6 +53,43 @@ def test_the_examples_run(
     shown = capsys.readouterr().out
     assert "astronaut (512, 512, 3) float16" in shown
     assert "astronaut (512, 512) " in shown
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_datasets_opens_a_root_and_a_webdataset_export_too(tmp_path: Path) -> None:
+    import datasets
+
+    store = LocalObjectStore(tmp_path / "root")
+    build_root(store, ColourTeacher())
+    publish_manifest(store, "all", select(store, []))
+    made = Export(store, find_manifest(store, "all"), "webdataset", splits=["album/val"])
+    made.run(LocalObjectStore(tmp_path / "out"), lambda *_: None)
+
+    def load(kind: str, pattern: str) -> Any:
+        files = sorted(str(path) for path in tmp_path.glob(pattern))
+        cache = str(tmp_path / "cache")
+        return datasets.load_dataset(kind, data_files={"val": files}, split="val", cache_dir=cache)
+
+    split = Split.open(store, "album", "val")
+    exported = load("webdataset", "out/album/val/*.tar")
+    media = load("webdataset", "root/normalized/album/val/media-*.tar")
+    assert exported["__key__"] == media["__key__"] == ["astronaut", "cat", "dahlia"]
+    array = FeatureArray.open(
+        store, layout.array_folder("album", "val", ColourTeacher().spec.digest, "image.trunk")
+    )
+    for row, number in zip(exported, (0, 1, 3), strict=True):
+        assert np.array_equal(
+            np.asarray(row["image.trunk.npy"], np.float32), array.read([number])[0]
+        )
+        assert row["jpg"].size == tuple(row["json"][name] for name in ("width", "height"))
+    tables = {
+        "samples": split.samples_table,
+        "annotations": split.annotations_table,
+    }
+    for name, table in tables.items():
+        found = load("parquet", f"root/normalized/album/val/{name}-*.parquet")
+        expected = pa.concat_tables([table(shard) for shard in range(2)])
+        assert list(found) == expected.to_pylist()
 
 
 # WebDataset leaves the tar to the garbage collector.

@@ -1,15 +1,21 @@
 from __future__ import annotations
 
+import base64
+import io
 from pathlib import Path
 
 import pytest
 import torch
 import typer
+from PIL import Image
 from typer.testing import CliRunner, Result
 
 from pipelines.cli import export, import_dump, publish
 from pipelines.media.images import decode_image
 from pipelines.media.preprocess import resize_longest_side
+from pipelines.report.maps import ShownRow, TrunkColours
+from pipelines.store import layout
+from pipelines.store.arrays import FeatureArray
 from pipelines.store.local import LocalObjectStore
 from pipelines.store.splits import Split
 from pipelines.stream.feature_stream import FeatureStream
@@ -98,6 +104,21 @@ def test_images_are_where_the_imported_features_are(root: Path) -> None:
     with pytest.raises(UsageError, match=r"different ways: a by longest.*a stream each"):
         FeatureStream(str(root), "both", image_size=100, features=features)
     assert FeatureStream(str(root), "both", image_size=None, features=features).samples == 3
+
+
+def test_a_map_is_shown_without_its_padding(root: Path) -> None:
+    assert imported(root).exit_code == 0
+    store = LocalObjectStore(root)
+    (teacher,) = {path.name for path in (root / "features/album/val").iterdir()} - {
+        ColourTeacher().spec.digest
+    }
+    for digest, wide in ((teacher, (5, 2)), (ColourTeacher().spec.digest, (36, 36))):
+        folder = layout.array_folder("album", "val", digest, "image.trunk")
+        row = ShownRow(shard=0, row=0)
+        shown = TrunkColours(FeatureArray.open(store, folder), [row]).uri(row, 200, 100)
+        assert shown is not None
+        body = base64.b64decode(shown.partition(",")[2])
+        assert Image.open(io.BytesIO(body)).size == wide
 
 
 @pytest.mark.parametrize(

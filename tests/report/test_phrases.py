@@ -55,5 +55,5 @@ def test_a_row_without_features_has_no_colours(
     trunk = next(array for array in arrays if array.feature.name == "image.trunk")
     rows = [ShownRow(shard=1, row=0), ShownRow(shard=1, row=1)]  # coins, dahlia
     colours = TrunkColours(trunk, rows)
-    assert colours.uri(rows[0]) is None
-    assert str(colours.uri(rows[1])).startswith("data:image/png")
+    assert colours.uri(rows[0], 4, 3) is None
+    assert str(colours.uri(rows[1], 4, 3)).startswith("data:image/png")
