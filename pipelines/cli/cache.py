@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pipelines.jobs.cache import CacheOptions, CachePlan, PlannedStage
     from pipelines.store.run_log import RunLog
     from pipelines.store.splits import Split
-    from pipelines.teachers.base import TeacherOptions
+    from pipelines.teachers.base import TeacherIdentity, TeacherOptions
 
 ExecutorName = Literal["local", "ray"]
 Device = Literal["auto", "cpu", "cuda"]
@@ -245,19 +245,30 @@ def _plan(
     wanted: Sequence[str],
     options: CacheOptions,
 ) -> list[CachePlan]:
-    """Load the teacher, for its digest and shapes, and plan all splits.
-
-    Only the local executor goes on with it; for Ray it is loaded on the CPU and dropped, because
-    this process may have no GPU, or one that a worker needs whole.
-    """
+    """Plan all splits, by the teacher's digest and shapes; the local executor goes on with it."""
     from pipelines.jobs.cache import plan_cache
     from pipelines.jobs.feature_stage import teacher_loader
-    from pipelines.teachers.load import load_teacher
 
     load = teacher_loader(name, running)
-    local = place.executor == "local"
-    teacher = load() if local else load_teacher(name, replace(running, device="cpu"))
+    teacher = load() if place.executor == "local" else _identity(splits, name, running)
     return [plan_cache(split, teacher, load, wanted, options) for split in splits]
+
+
+def _identity(splits: Sequence[Split], name: str, running: TeacherOptions) -> TeacherIdentity:
+    """Return who will compute elsewhere: this process may have no GPU, or one that a worker needs.
+
+    A teacher that has cached before is not loaded again. A new one is, on the CPU, because weights
+    that do not fit their configuration shall be found here and not by each worker.
+    """
+    from pipelines.store import layout
+    from pipelines.teachers.load import identify_teacher, load_teacher
+
+    identity = identify_teacher(name, running)
+    for split in splits:
+        folder = layout.features_folder(split.record.dataset, split.record.split)
+        if identity.spec.digest in split.store.folders(folder):
+            return identity
+    return load_teacher(name, replace(running, device="cpu"))
 
 
 def _run(console: Console, plans: Sequence[CachePlan], place: _Place) -> dict[str, RunReport]:

@@ -169,10 +169,10 @@ def _wanted_teacher(published: PublishedManifest, name: str | None) -> TeacherSp
     if len(name) == _DIGEST_LENGTH and set(name) <= set("0123456789abcdef"):
         return require_teacher(manifest, name)
     from pipelines.teachers.base import options_of
-    from pipelines.teachers.load import load_teacher
+    from pipelines.teachers.load import identify_teacher
 
     options = options_of(only_teacher(manifest))
-    return require_teacher(manifest, load_teacher(name, options).spec)
+    return require_teacher(manifest, identify_teacher(name, options).spec)
 
 
 def _device(name: str) -> str:

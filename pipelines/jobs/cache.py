@@ -27,7 +27,7 @@ from pipelines.store.commits import committed_shards
 from pipelines.store.local import LocalObjectStore
 from pipelines.store.objects import ObjectStore
 from pipelines.store.splits import Split
-from pipelines.teachers.base import Teacher
+from pipelines.teachers.base import Teacher, TeacherIdentity
 from schemas.errors import IncompleteError, StorageError, UsageError
 from schemas.features import (
     FEATURES,
@@ -149,7 +149,7 @@ def _published_splits(dataset: str) -> list[str]:
 
 def plan_cache(
     split: Split,
-    teacher: Teacher,
+    teacher: TeacherIdentity,
     load: Callable[[], Teacher],
     wanted: Sequence[str],
     options: CacheOptions,

@@ -94,8 +94,8 @@ class TrackedFrame:
     """In the order of their ids."""
 
 
-class Teacher(Protocol):
-    """A frozen model. Equal specs and equal input mean equal features, up to rounding."""
+class TeacherIdentity(Protocol):
+    """What can be said of a teacher that need not be in memory."""
 
     @property
     def spec(self) -> TeacherSpec:
@@ -109,6 +109,10 @@ class Teacher(Protocol):
         UnknownNameError
             There is no such feature or codec.
         """
+
+
+class Teacher(TeacherIdentity, Protocol):
+    """A frozen model. Equal specs and equal input mean equal features, up to rounding."""
 
     @property
     def device(self) -> torch.device:

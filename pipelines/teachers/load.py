@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from pipelines.teachers.base import TeacherOptions
-from pipelines.teachers.sam3 import Sam3Teacher
+from pipelines.teachers.sam3 import Sam3Identity, Sam3Teacher
 from pipelines.teachers.tiny import tiny_teacher_folder
 from schemas.errors import UsageError
 from schemas.ids import nearest_name
@@ -30,6 +30,13 @@ def load_teacher(
         A short name that is none of these.
     """
     return Sam3Teacher.load(_resolve(name, cache), options)
+
+
+def identify_teacher(
+    name: str, options: TeacherOptions | None = None, *, cache: Path | None = None
+) -> Sam3Identity:
+    """Return the identity of what ``load_teacher`` loads, without loading it."""
+    return Sam3Teacher.identify(_resolve(name, cache), options)
 
 
 def _resolve(name: str, cache: Path | None) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
@@ -40,6 +41,18 @@ from schemas.features import MEMORY_GROUPS, FeatureSpec, PreprocessSpec, Teacher
 from schemas.ids import parse_json
 from schemas.prompts import PointPrompt
 from schemas.videos import Prompt
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sam3Identity:
+    """A SAM3 that is not loaded; see ``pipelines.teachers.base.TeacherIdentity``."""
+
+    spec: TeacherSpec
+    shapes: dict[str, tuple[int, ...]]
+
+    def feature(self, name: str, codec: str | None = None) -> FeatureSpec:
+        """See ``TeacherIdentity.feature``."""
+        return make_feature(name, self.shapes, codec)
 
 
 class Sam3Teacher:
@@ -79,6 +92,24 @@ class Sam3Teacher:
             model.detector_model.vision_encoder.backbone.compile(dynamic=False)
         _check_context(options.text_context, model.config)
         return cls(model.to(options.device), _make_spec(model, weights, options), options)
+
+    @classmethod
+    def identify(cls, name_or_path: str, options: TeacherOptions | None = None) -> Sam3Identity:
+        """Return the identity of what ``load`` loads, by hashing its weights, in little memory.
+
+        Whether they are the weights of this configuration shows only when they are loaded.
+        """
+        options = options or TeacherOptions()
+        folder = local_folder(name_or_path, options.revision)
+        _check_config(folder / CONFIG_FILE)
+        # A model without weights settles what the configuration leaves open, such as attention.
+        with torch.device("meta"):
+            model = Sam3VideoModel(Sam3VideoConfig.from_pretrained(folder))
+        _check_context(options.text_context, model.config)
+        return Sam3Identity(
+            spec=_make_spec(model, digest_weights(folder), options),
+            shapes=feature_shapes(model.config, options.text_context),
+        )
 
     @property
     def spec(self) -> TeacherSpec:

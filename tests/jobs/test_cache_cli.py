@@ -11,6 +11,7 @@ from typer.testing import CliRunner, Result
 from pipelines.cli import cache
 from pipelines.cli.progress import open_progress
 from pipelines.engine.work import Failure, UnitReport
+from pipelines.teachers.base import TeacherOptions
 from schemas.errors import StorageError, UnknownNameError, UsageError
 from tests.chaos.small_disk import small_disk
 from tests.engine.stages import make_units
@@ -124,6 +125,26 @@ def test_what_does_not_fit_is_not_begun(tmp_path: Path, monkeypatch: pytest.Monk
     assert isinstance(result.exception, StorageError)
     assert not Path(tmp_path, "features").exists()
     assert invoke(tmp_path, "--features", "image", "--force").exit_code == 0
+
+
+def test_a_teacher_that_has_cached_is_not_loaded_by_the_driver(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    split = made.normalize(tmp_path, made.Stills(count=1))
+    (planned,) = made.plan(split, "image").stages
+    expected = made.load_tiny().spec
+
+    class LoadedError(Exception):
+        pass
+
+    def load(*_: object) -> None:
+        raise LoadedError
+
+    monkeypatch.setattr("pipelines.teachers.load.load_teacher", load)
+    with pytest.raises(LoadedError):
+        cache._identity([split], "tiny", TeacherOptions())
+    planned.stage.run(planned.units[0])
+    assert cache._identity([split], "tiny", TeacherOptions()).spec == expected
 
 
 def test_a_small_disk_is_found_too_small(tmp_path: Path) -> None:

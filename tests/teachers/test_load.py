@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
 from pipelines.teachers.base import TeacherOptions
-from pipelines.teachers.load import load_teacher
-from schemas.errors import UnknownNameError, UsageError
+from pipelines.teachers.load import identify_teacher, load_teacher
+from schemas.errors import DataError, UnknownNameError, UsageError
 
 
 def test_loads_the_tiny_teacher_by_name_and_by_folder(tiny_folder: Path) -> None:
@@ -16,6 +17,25 @@ def test_loads_the_tiny_teacher_by_name_and_by_folder(tiny_folder: Path) -> None
     assert by_name.spec == by_folder.spec
     assert by_name.spec.tokenize is not None
     assert by_name.spec.tokenize.context == 16
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16-autocast"])
+def test_the_identity_is_that_of_the_loaded_teacher(
+    tiny_folder: Path, precision: Literal["float32", "bfloat16-autocast"]
+) -> None:
+    options = TeacherOptions(text_context=16, precision=precision)
+    teacher = load_teacher(str(tiny_folder), options)
+    identity = identify_teacher("tiny", options, cache=tiny_folder.parent)
+    assert identity.spec == teacher.spec
+    for name in ("image.trunk", "text.tokens", "memory.maskmem", "prompts.iou"):
+        assert identity.feature(name, "float16") == teacher.feature(name, "float16")
+
+
+def test_an_identity_needs_the_same_files(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"expected a config\.json"):
+        identify_teacher(str(tmp_path))
+    with pytest.raises(UsageError, match="2 to 32 tokens"):
+        identify_teacher("tiny", TeacherOptions(text_context=99))
 
 
 def test_an_unknown_short_name_is_answered_with_the_nearest(tmp_path: Path) -> None:
