@@ -226,6 +226,9 @@ class SmallTeacher:
     def encode_prompts(self, *_: object) -> DeviceFeatures:
         raise NotImplementedError
 
+    def encode_prompts(self, *_: object) -> DeviceFeatures:
+        raise NotImplementedError
+
     def encode_text(self, phrases: Sequence[str]) -> Features:
         raise NotImplementedError
 

@@ -25,6 +25,7 @@ _GROUPS = (
     "import_dump",
     "gc",
     "train",
+    "doctor",
     "demo",
 )
 

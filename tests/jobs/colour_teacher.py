@@ -61,6 +61,10 @@ class ColourTeacher:
             "memory.object_pointer": (WIDTH,),
             "memory.mask_logits": (4 * GRID, 4 * GRID),
             "memory.object_score": (),
+            "prompts.points": (2,),
+            "prompts.boxes": (4,),
+            "prompts.mask_logits": (4 * GRID, 4 * GRID),
+            "prompts.iou": (),
         }
         return make_feature(name, shapes, codec)
 
@@ -89,7 +93,13 @@ class ColourTeacher:
         prompts: Sequence[Sequence[PointPrompt]],
         wanted: Collection[str] = PROMPTED,
     ) -> DeviceFeatures:
-        raise NotImplementedError
+        asked = [prompt for of_image in prompts for prompt in of_image]
+        known = {
+            "prompts.mask_logits": torch.stack([_nearness(prompt) for prompt in asked]),
+            "prompts.iou": torch.full((len(asked),), 0.5),
+        }
+        maps = self.encode_on_device(batch_BCHW)
+        return {name: (maps | known)[name] for name in wanted}
 
     def encode_text(self, phrases: Sequence[str]) -> Features:
         tokens = np.zeros((len(phrases), TOKENS, WIDTH), dtype=np.float32)
@@ -120,6 +130,13 @@ class ColourTeacher:
                 for prompt in sorted(started, key=lambda prompt: prompt.object_id)
             )
             yield TrackedFrame(frame=number, features={"image.trunk": trunk}, objects=objects)
+
+
+def _nearness(prompt: PointPrompt) -> torch.Tensor:
+    """Logits that fall with the distance from the centre of a prompt's points."""
+    column, row = prompt.scaled_to(4 * GRID).mean(0)
+    places = torch.arange(4 * GRID)
+    return 4 - torch.hypot(places[:, None] - float(row), places - float(column)) / GRID
 
 
 def _memory(prompt: Prompt, trunk_CGG: Float32, age: float) -> Features:

@@ -155,3 +155,15 @@ def test_rows_that_cannot_be_computed_are_rightly_absent(tmp_path: Path) -> None
 def leave_out(absent: Iterable[int], rows: Rows, table: Table) -> None:
     for row in absent:
         rows[row], table[row]["quarantine"] = None, "undecodable: broken off"
+
+
+def test_prompts_of_any_teacher_are_compared(tmp_path: Path) -> None:
+    split = made.normalize(tmp_path, made.Stills(count=3))
+    (planned,) = plan_cache(
+        split, ColourTeacher(), ColourTeacher, ["prompts"], CacheOptions()
+    ).stages
+    planned.stage.run(planned.units[0])
+    published = publish(split.store, "all", select(split.store, []))
+    found = audit(split.store, published, lambda _: ColourTeacher(), ALL)
+    assert found.findings == []
+    assert {item.array: item.compared for item in found.arrays}["prompts.mask_logits"] == 6
