@@ -226,9 +226,6 @@ class SmallTeacher:
     def encode_prompts(self, *_: object) -> DeviceFeatures:
         raise NotImplementedError
 
-    def encode_prompts(self, *_: object) -> DeviceFeatures:
-        raise NotImplementedError
-
     def encode_text(self, phrases: Sequence[str]) -> Features:
         raise NotImplementedError
 

@@ -9,6 +9,7 @@ import pytest
 
 from pipelines.jobs.audit import Audit, audit
 from pipelines.jobs.audit_amount import Amount
+from pipelines.jobs.cache import CacheOptions, plan_cache
 from pipelines.jobs.publish import publish, select
 from pipelines.store.local import LocalObjectStore
 from pipelines.store.published import PublishedManifest
@@ -111,7 +112,7 @@ class TestColours:
     def test_another_teacher_is_refused_by_field(
         self, store: LocalObjectStore, published: PublishedManifest
     ) -> None:
-        with pytest.raises(IdentityError, match=r"another teacher: weights: '[0-9a-f]+' !="):
+        with pytest.raises(IdentityError, match=r"wanted != found: weights: '[0-9a-f]+' !="):
             self.compare(store, published, "1", seed=1)
 
     def test_of_two_teachers_the_live_one_is_compared(self, store: LocalObjectStore) -> None:
