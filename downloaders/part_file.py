@@ -23,8 +23,8 @@ from schemas.errors import ConflictError, DownloadError
 _NOTED_BYTES = 1 << 18
 _LITTLE_BYTES = 1 << 20
 """Not worth asking whether they fit; a full disk is noticed when they are written."""
-_LOOK_BYTES = 16 << 20
-"""So often append asks whether the rest still fits: others write on the same disk."""
+_STEP_BYTES = 16 << 20
+"""So often append starts writing back, and asks whether the rest fits: others fill the disk too."""
 
 
 class PartState(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -58,7 +58,7 @@ class PartFile:
             raise ConflictError(f"{target} exists", fix="Delete it to fetch it again.")
         self._descriptor: int | None = None
         self._total: int | None = None
-        self.size = self._looked_at = 0
+        self.size = self._step = 0
         try:
             if self.path.exists():
                 self._descriptor = self._open()
@@ -92,7 +92,7 @@ class PartFile:
                 os.ftruncate(self._opened(), 0)
             elif state is not None:
                 self._opened()
-            self.size = self.resumed_at = self._looked_at = 0
+            self.size = self.resumed_at = self._step = 0
             self.joined = False
             self.state, self.digests = state, Digests(self._checksum)
             # To begin a small file again costs less than to keep a note of it.
@@ -123,7 +123,11 @@ class PartFile:
                 left = left[os.write(descriptor, left) :]
         self.digests.update(chunk)
         self.size += len(chunk)
-        if self.size - self._looked_at >= _LOOK_BYTES:
+        if self.size - self._step >= _STEP_BYTES:
+            # The disk begins now what publish would wait for at the end: 0.8 s for each 2 GB.
+            begun = self.size - self._step
+            os.posix_fadvise(descriptor, self._step, begun, os.POSIX_FADV_DONTNEED)
+            self._step = self.size
             self._require_room()
 
     def publish(self) -> None:
@@ -149,9 +153,8 @@ class PartFile:
             _FOLDERS.add(self.target.parent)
 
     def _require_room(self) -> None:
-        self._looked_at = self.size
-        # Without a total, at least what comes before the next look must fit.
-        rest = _LOOK_BYTES if self._total is None else self._total - self.size
+        # Without a total, at least what comes before the next step must fit.
+        rest = _STEP_BYTES if self._total is None else self._total - self.size
         name, folder = self.target.name, self.target.parent
         if self.size == 0:
             require_space(folder, rest, name)
