@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from pipelines.cli.options import DEFAULT_ROOT, DEFAULT_TEACHER, DatasetName, Root, Splits, Teacher
+from pipelines.cli.options import (
+    DEFAULT_ROOT,
+    DEFAULT_TEACHER,
+    DatasetName,
+    Precision,
+    Root,
+    Splits,
+    Teacher,
+)
 from schemas.errors import UsageError
 
 if TYPE_CHECKING:
@@ -24,7 +32,6 @@ if TYPE_CHECKING:
 
 ExecutorName = Literal["local", "ray"]
 Device = Literal["auto", "cpu", "cuda"]
-Precision = Literal["float32", "bfloat16-autocast"]
 
 
 def register(app: typer.Typer) -> None:
@@ -61,9 +68,7 @@ def cache(
     device: Annotated[
         Device, typer.Option(help="auto: cuda when this machine has it; name it for a cluster.")
     ] = "auto",
-    precision: Annotated[
-        Precision, typer.Option(help="Arithmetic of the teacher; part of its digest.")
-    ] = "float32",
+    precision: Precision = "float32",
     compile_trunk: Annotated[
         bool,
         typer.Option(

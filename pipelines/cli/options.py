@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -28,6 +28,10 @@ Teacher = Annotated[
     ),
 ]
 DEFAULT_TEACHER = "facebook/sam3"
+Precision = Annotated[
+    Literal["float32", "bfloat16-autocast"],
+    typer.Option("--precision", help="Arithmetic of the teacher; part of its digest."),
+]
 
 CacheFolder = Annotated[
     Path | None,

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated
 
 import typer
 
-from pipelines.cli.options import DEFAULT_ROOT, DEFAULT_TEACHER, DatasetName, Root, Splits, Teacher
-
-if TYPE_CHECKING:
-    from pipelines.jobs.plan import Speeds
-    from pipelines.jobs.split_sizes import SplitSize
-    from pipelines.store.objects import ObjectStore
+from pipelines.cli.options import (
+    DEFAULT_ROOT,
+    DEFAULT_TEACHER,
+    DatasetName,
+    Precision,
+    Root,
+    Splits,
+    Teacher,
+)
 
 
 def register(app: typer.Typer) -> None:
@@ -40,15 +43,16 @@ def plan(
         bool,
         typer.Option("--calibrate", help="Run the teacher here, for about a minute, and measure."),
     ] = False,
+    precision: Precision = "float32",
     device: Annotated[str, typer.Option(help="For --calibrate: cpu, cuda or cuda:N.")] = "cpu",
     batch: Annotated[int, typer.Option(min=1, help="For --calibrate: images at a time.")] = 8,
     peak_tflops: Annotated[
-        float,
+        float | None,
         typer.Option(
             min=0.1,
-            help="Of the device in bfloat16, dense. H100 and H200 SXM: 989, by their data sheet.",
+            help="Of the device in this precision, dense; by default those of an H100 or H200 SXM.",
         ),
-    ] = 989,
+    ] = None,
     write_gb: Annotated[
         float, typer.Option(min=0.001, help="GB a second that the root takes, if not calibrated.")
     ] = 1.0,
@@ -73,7 +77,7 @@ def plan(
     """
     from pipelines.cli import plan_view as view
     from pipelines.jobs.cache import free_space
-    from pipelines.jobs.plan import Prices, make_plan, recorded_speeds
+    from pipelines.jobs.plan import PEAK_TFLOPS, Prices, make_plan, recorded_speeds
     from pipelines.jobs.plan_download import plan_download
     from pipelines.jobs.split_sizes import split_sizes
     from pipelines.store.open import open_store
@@ -85,9 +89,17 @@ def plan(
     wanted = [name.strip() for name in features.split(",") if name.strip()]
     sizes = split_sizes(store, dataset, split or [], rows_per_shard=rows_per_shard, images=images)
     outline = outline_teacher(teacher)
-    speeds = recorded_speeds(outline, peak_tflops=peak_tflops, write_gb=write_gb)
+    speeds = recorded_speeds(
+        outline, peak_tflops=peak_tflops or PEAK_TFLOPS[precision], write_gb=write_gb
+    )
     if calibrate:
-        speeds = _calibrated(store, teacher, sizes, wanted, device, batch)
+        from pipelines.jobs import calibrate as calibration
+        from pipelines.teachers.base import TeacherOptions
+        from pipelines.teachers.load import load_teacher
+
+        running = TeacherOptions(device=device, precision=precision)
+        loaded = load_teacher(teacher, running)
+        speeds = calibration.calibrate(store, loaded, sizes, wanted, batch=batch)
     planned = make_plan(
         store,
         teacher,
@@ -118,22 +130,3 @@ def plan(
             got=f"{planned.free_bytes} bytes free",
             fix="Free some space, choose fewer --features or a smaller codec (image.trunk@int8).",
         )
-
-
-def _calibrated(
-    store: ObjectStore,
-    teacher: str,
-    sizes: list[SplitSize],
-    wanted: list[str],
-    device: str,
-    batch: int,
-) -> Speeds:
-    from pipelines.jobs.calibrate import calibrate
-    from pipelines.teachers.base import TeacherOptions
-    from pipelines.teachers.load import load_teacher
-
-    precision: Literal["float32", "bfloat16-autocast"] = "float32"
-    if device.startswith("cuda"):
-        precision = "bfloat16-autocast"
-    loaded = load_teacher(teacher, TeacherOptions(device=device, precision=precision))
-    return calibrate(store, loaded, sizes, wanted, batch=batch)

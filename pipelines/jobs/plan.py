@@ -27,6 +27,9 @@ _FLOP: dict[RowKind, float] = {
 an image; memory attention, mask decoder and memory encoder of an object on a frame; a phrase;
 prompt encoder and mask decoder of a point or box."""
 
+PEAK_TFLOPS = {"bfloat16-autocast": 989.0, "float32": 67.0}
+"""Of an H100 or H200 SXM, dense, by NVIDIA's data sheet; float32 is computed without TF32."""
+
 _SHARE_OF_PEAK: dict[RowKind, float] = {
     "sample": 0.40,
     "object_frame": 0.15,

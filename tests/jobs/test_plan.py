@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import shutil
 from datetime import UTC, datetime
 from pathlib import Path
@@ -273,6 +274,15 @@ class TestCommand:
             assert not parse_json(result.stdout.encode(), Plan, "plan").fits
         else:
             assert "DOES NOT FIT" in result.output
+
+    def test_the_precision_decides_the_hours(self, tmp_path: Path) -> None:
+        command = ["plan", "coco", "--split", "val2017", "--root", str(tmp_path), "--json"]
+        hours = [
+            json.loads(CliRunner().invoke(build_app(), [*command, *options]).stdout)["device_hours"]
+            for options in (["--precision", "bfloat16-autocast"], [], ["--peak-tflops", "989"])
+        ]
+        assert hours[1] == pytest.approx(hours[0] * 989 / 67)
+        assert hours[2] == hours[0]
 
     def test_bytes_of_an_epoch_are_unknown_until_normalized(self, tmp_path: Path) -> None:
         command = ["plan", "coco", "--split", "val2017", "--root", str(tmp_path)]
