@@ -20,7 +20,7 @@ from pipelines.student.student_run import StudentRun
 from schemas.errors import SamdistillError, UsageError
 
 StepListener = Callable[[StudentRun, StepMetrics], None]
-StopListener = Callable[[StudentRun, SamdistillError], None]
+FailureListener = Callable[[StudentRun, SamdistillError], None]
 
 
 class Trainer:
@@ -43,7 +43,7 @@ class Trainer:
     def run(
         self,
         on_step: StepListener,
-        on_failure: StopListener = lambda _run, _error: None,
+        on_failure: FailureListener = lambda _run, _error: None,
         *,
         stop_after: int | None = None,
     ) -> dict[StudentRun, SamdistillError]:
@@ -77,7 +77,7 @@ class Trainer:
         return session.failures
 
     def _read_from_the_last(self, session: _Session, interrupts: Interrupts) -> None:
-        """Teach from the position of the last student, until one fails or all are done."""
+        """Teach from the position of the last student, until all are done or further ahead."""
         last = min(session.learning, key=lambda run: run.position)
         self.stream.load_state_dict(last.stream_state)
         lessons = read_lessons(self.stream, last.config.feature, last.options.device)
@@ -93,7 +93,7 @@ class _Session:
         self,
         runs: Sequence[StudentRun],
         on_step: StepListener,
-        on_failure: StopListener,
+        on_failure: FailureListener,
         stop_after: int | None,
     ) -> None:
         self._count, self._on_step, self._on_failure = len(runs), on_step, on_failure
@@ -104,15 +104,14 @@ class _Session:
         self.failures: dict[StudentRun, SamdistillError] = {}
 
     def teach(self, lesson: Lesson, interrupts: Interrupts) -> bool:
-        """Give the lesson to those to whom it is new; false when the next may not be needed."""
-        failed = len(self.failures)
+        """Give the lesson to those to whom it is new; tell whether one of them needs the next."""
         for run in tuple(self.learning):
             if run.position < lesson.position:
                 try:
                     self._step(run, lesson, interrupts)
                 except SamdistillError as error:
                     self._give_up(run, error)
-        return bool(self.learning) and len(self.failures) == failed
+        return any(run.position == lesson.position for run in self.learning)
 
     def save(self) -> None:
         """Write the checkpoints of all that are still learning, even when one cannot be written."""

@@ -63,15 +63,26 @@ def _noting(values: Callable[..., Any], folder: Path) -> Callable[..., Any]:
     return noted
 
 
-def _init_ray() -> None:
+def _install_in_ray_train() -> None:
+    """Start a Ray of this machine, in which only those workers note that train."""
     import ray
+    from ray.train import torch
 
-    runtime = {"worker_process_setup_hook": install}
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, runtime_env=runtime)
+    start = torch.TorchTrainer
+
+    def noting(train: Callable[[Any], None], **options: Any) -> Any:
+        def noted(config: Any) -> None:
+            install()
+            train(config)
+
+        return start(noted, **options)
+
+    torch.TorchTrainer = noting
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
 
 
 if __name__ == "__main__":
-    _init_ray() if "--ray" in sys.argv else install()
+    _install_in_ray_train() if "--ray" in sys.argv else install()
     *stopping, last = [name for name in sys.argv[1:] if name != "--ray"]
     for script in stopping:
         with contextlib.suppress(Exception):

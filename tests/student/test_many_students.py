@@ -23,10 +23,11 @@ from tests.stream.published_root import RootPlan, build_root
 CONFIG = TrainConfig(
     student="efficientvit_b0", image_size=64, steps=4, batch_size=3, warmup_steps=2, seed=3
 )
-A, B, RANDOM = "a", "b", "random"
+A, B, SHORT, RANDOM = "a", "b", "short", "random"
 CHANGES: dict[str, dict[str, Any]] = {
     A: {},
     B: {"learning_rate": 3e-3},
+    SHORT: {"steps": 1},
     # It draws random numbers in each step: which paths to drop.
     RANDOM: {"student": "tiny_vit_5m"},
 }
@@ -212,16 +213,18 @@ def test_checkpoints_of_different_steps_go_on_together(
     require_as_alone(store, tmp_path, B, A)
 
 
-def test_those_ahead_do_not_wait_for_one_that_has_failed(
-    store: LocalObjectStore, tmp_path: Path
+@pytest.mark.parametrize("behind", [A, SHORT])
+def test_those_ahead_do_not_wait_for_one_that_has_failed_or_is_done(
+    store: LocalObjectStore, tmp_path: Path, behind: str
 ) -> None:
     whole, rest = CountingStore(store.root), CountingStore(store.root)
     trainer, _ = make_trainer(whole, tmp_path, B, steps=16)
     trainer.run(ignore, stop_after=15)
-    trainer, runs = make_trainer(rest, tmp_path, B, A, steps=16)
-    break_at(runs[A], 1, diverge)
+    trainer, runs = make_trainer(rest, tmp_path, B, behind, steps=16)
+    if behind == A:
+        break_at(runs[A], 1, diverge)
     trainer.run(ignore)
-    assert runs[B].step == 16
+    assert [run.step for run in runs.values()] == [16, 1 if behind == SHORT else 0]
     assert 0 < rest.bytes_of("/image.trunk/c/") < 0.8 * whole.bytes_of("/image.trunk/c/")
 
 
