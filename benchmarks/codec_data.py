@@ -20,6 +20,7 @@ class TrunkLike:
         channels = SHAPE[0]
         axes = np.linalg.qr(self._rng.standard_normal((channels, channels))).Q
         strength = np.arange(1, channels + 1) ** (-power / 2)
+        strength *= np.sqrt(channels / np.square(strength).sum())
         self._axes = (axes * strength).astype(np.float32)
         size = np.exp(0.6 * self._rng.standard_normal(channels))
         size[self._rng.choice(channels, 4, replace=False)] *= 8

@@ -66,7 +66,7 @@ def to_low_rank(values_BGV: torch.Tensor, rank: int) -> Parts:
 
 
 def _principal_axes(gram_BGG: torch.Tensor, count: int) -> torch.Tensor:
-    """See ``schemas.low_rank``: nothing here waits for the device, as decompositions would."""
+    """See ``schemas.low_rank``; unlike ``eigh`` and ``svd``, ``qr`` waits for no device."""
     device = gram_BGG.device
     generator = torch.Generator(device).manual_seed(0)
     axes_BGR = torch.randn(gram_BGG.shape[1], count, device=device, generator=generator)
