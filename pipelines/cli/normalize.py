@@ -99,8 +99,9 @@ def normalize(
         bool,
         typer.Option(
             "--grow",
-            help="Add archives that came later to a complete split. Its shards and their features "
-            "stay. A split that is published is refused.",
+            help="Add archives that came later to a complete split: whole ones, whose names come "
+            "after those there (sa-1b, sa-v train). Its shards and their features stay. A split "
+            "that is published is refused.",
         ),
     ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print the reports as JSON.")] = False,

@@ -93,8 +93,8 @@ class NormalizeJob:
                     f"shard {shard} of {self.stage.folder} would be another one",
                     expected=cause.expected,
                     got=cause.got,
-                    fix="Only whole archives can be added, and only such that come after those "
-                    "that are there by name. Normalize all into another --root.",
+                    fix="Only whole archives can be added, whose names come after the names of "
+                    "those that are there. Normalize all of them into another --root.",
                 ) from cause
 
     def _check_not_grown(self) -> None:
