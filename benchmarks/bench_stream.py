@@ -171,7 +171,7 @@ def report(table: dict[tuple[str, int], dict[str, Found]]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--samples", type=int, default=64)
+    parser.add_argument("--samples", type=int, default=96)
     parser.add_argument("--batches", type=int, default=24, help="that are measured, when hot")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=KINDS)

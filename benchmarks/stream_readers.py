@@ -265,6 +265,8 @@ def main() -> None:
     torch.set_num_threads(1)
     if name in MODULES:
         importlib.import_module(MODULES[name])
+    # The others have it from their own imports.
+    importlib.import_module("boto3")
     imports = _proportional(os.getpid())
     peak = ResidentPeak()
     peak.start()
