@@ -21,12 +21,14 @@ import pyarrow as pa
 from measure import machine, medians, print_ratios, print_table
 
 from pipelines.store import layout
+from pipelines.store.arrays import FeatureArray
 from pipelines.store.local import LocalObjectStore
 from pipelines.store.row_index import encode_index
 from pipelines.store.tables import encode_columns, table_record
 from schemas.features import FeatureSpec, PreprocessSpec, TeacherSpec, TokenizeSpec
 from schemas.ids import canonical_json, digest_bytes
 from schemas.manifests import (
+    ArrayRecord,
     FileRecord,
     Manifest,
     ManifestFeature,
@@ -61,8 +63,7 @@ peak, own = status("VmHWM"), status("RssAnon")
 jumps = []
 for position in (7 * 10**6, 10**9 + 3, 12345, 5 * 10**6):
     began = time.perf_counter()
-    stream.position = position
-    _, positions = next(stream._steps())
+    positions = np.arange(position, position + 16)
     numbers, rows = stream.index.place(stream._order.at(positions))
     keys = [stream.index.key(number, row) for number, row in zip(numbers, rows)]
     jumps.append(time.perf_counter() - began)
@@ -119,10 +120,20 @@ def build(root: Path, shards: int) -> int:
     folder = layout.array_folder("sa-1b", "train", teacher.digest, "image.trunk")
     media = [layout.media_key("sa-1b", "train", shard) for shard in range(shards)]
     arrays = [layout.array_shard_key(folder, shard, 4) for shard in range(shards)]
+    spec = FeatureSpec(name="image.trunk", rows="sample", item_shape=(1024, 72, 72))
+    record = ArrayRecord(
+        dataset="sa-1b",
+        split="train",
+        split_digest=nothing.blake3,
+        feature=spec,
+        teacher=teacher,
+        shards=shards,
+        rows_per_shard=ROWS_PER_SHARD,
+    )
     feature = ManifestFeature(
-        feature=FeatureSpec(name="image.trunk", rows="sample", item_shape=(1024, 72, 72)),
+        feature=spec,
         teacher=teacher.digest,
-        array=nothing,
+        array=FeatureArray(store, record).create(),
         rows_per_shard=ROWS_PER_SHARD,
         part=_part(store, arrays, rows),
         index=_put(store, "arrow", encode_index(features)),
@@ -162,7 +173,7 @@ def _put(store: LocalObjectStore, ending: str, body: bytes) -> FileRecord:
 
 def measured(root: Path, locality: str) -> dict[str, float]:
     command = [sys.executable, "-c", OPEN, str(root), locality]
-    run = subprocess.run(command, capture_output=True, text=True, check=True)
+    run = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     found: dict[str, float] = json.loads(run.stdout.splitlines()[-1])
     return found
 
