@@ -1,8 +1,9 @@
 """Two students on one pass over the data, beside each of them alone.
 
-A sample is a 1500x1125 JPEG and a 1024x72x72 float16 feature, in a folder or in moto's bucket on
-the loopback. Counted are the bytes that the store hands out, wall time, and the processor time of
-the training process. On a GPU the students compute faster and reading weighs more than here.
+A sample is a 1500x1125 JPEG and a 1024x72x72 float16 feature, in a folder or in a bucket that a
+server on the loopback answers for, after a wait as that of a real one. Counted are the bytes that
+the store hands out, wall time, and the processor time of the training process. On a GPU the
+students compute faster, and reading weighs more than here.
 
     python benchmarks/bench_students.py
 """
@@ -116,19 +117,20 @@ def ratios_of(kind: str, found: dict[str, Found]) -> dict[str, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--samples", type=int, default=32)
-    parser.add_argument("--steps", type=int, default=12)
+    parser.add_argument("--steps", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--latency-ms", type=float, default=15.0, help="of the bucket")
     options = parser.parse_args()
     torch.set_num_threads(1)
     root = Path(tempfile.mkdtemp(prefix="bench-students-"))
     table: dict[str, dict[str, Found]] = {}
     try:
-        (root / "samdistill").mkdir()
-        write_root(root / "samdistill", Samples(options.samples))
-        folder = root / "samdistill"
+        folder = root / "bench" / "root"
+        folder.mkdir(parents=True)
+        write_root(folder, Samples(options.samples))
         table["files"] = middle(lambda: CountedFolder(folder), options.steps, options.rounds)
-        with s3_server(root):
-            url = "s3://bench/samdistill"
+        with s3_server(root, options.latency_ms):
+            url = "s3://bench/root"
             table["S3"] = middle(lambda: CountedBucket(url), options.steps, options.rounds)
     finally:
         shutil.rmtree(root, ignore_errors=True)
