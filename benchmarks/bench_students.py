@@ -5,7 +5,7 @@ server on the loopback answers for, after a wait as that of a real one. Counted 
 the store hands out, wall time, and the processor time of the training process. On a GPU the
 students compute faster, and reading weighs more than here.
 
-    python benchmarks/bench_students.py
+Needs what trains: ``.venv/bin/python benchmarks/bench_students.py``.
 """
 
 from __future__ import annotations
@@ -68,12 +68,14 @@ class Found:
 def train(store: CountedFolder | CountedBucket, students: tuple[str, ...], steps: int) -> Found:
     """Train from nothing; the time is from the first batch asked for to the last checkpoint."""
     folder = Path(tempfile.mkdtemp(prefix="bench-students-runs-"))
-    config = TrainConfig(image_size=256, steps=steps, batch_size=BATCH)
-    stream = open_training_stream(store, "bench", config, threads=2)
-    runs = []
-    for name in students:
-        own = TrainConfig(student=name, image_size=256, steps=steps, batch_size=BATCH)
-        runs.append(StudentRun(stream, own, RunOptions(folder=folder / name)))
+    configs = [
+        TrainConfig(student=name, image_size=256, steps=steps, batch_size=BATCH)
+        for name in students
+    ]
+    stream = open_training_stream(store, "bench", configs[0], threads=2)
+    runs = [
+        StudentRun(stream, config, RunOptions(folder=folder / config.student)) for config in configs
+    ]
     began, cpu, before = time.perf_counter(), time.process_time(), store.bytes_read
     failures = Trainer(stream, runs).run(lambda _run, _step: None)
     assert not failures

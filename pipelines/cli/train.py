@@ -88,6 +88,8 @@ def train(
     ] = "auto",
 ) -> None:
     """Train students on published features. The same command resumes."""
+    import msgspec
+
     from pipelines.store.published import find_manifest
     from pipelines.store.request_budget import RequestLimits
     from pipelines.student.config import RunOptions, TrainConfig
@@ -101,31 +103,23 @@ def train(
     spec = _wanted_teacher(published, teacher)
     place = _device(device)
     folders = _folders(students, published.manifest.name, out, resume)
-    configs = [
-        TrainConfig(
-            student=name,
-            feature=feature,
-            image_size=image_size or spec.preprocess.image_size,
-            steps=steps,
-            batch_size=batch,
-            learning_rate=rate,
-            warmup_steps=min(_LONGEST_WARMUP, steps // _WARMUP_SHARE),
-            precision=precision,
-            seed=seed,
-        )
-        for name in students
-    ]
-    stream = open_training_stream(
-        store, published.reference, configs[0], teacher=spec.digest, threads=threads, device=place
+    config = TrainConfig(
+        feature=feature,
+        image_size=image_size or spec.preprocess.image_size,
+        steps=steps,
+        batch_size=batch,
+        learning_rate=rate,
+        warmup_steps=min(_LONGEST_WARMUP, steps // _WARMUP_SHARE),
+        precision=precision,
+        seed=seed,
     )
-    runs = [
-        StudentRun(
-            stream,
-            config,
-            RunOptions(folder=folder, device=place, checkpoint_every=checkpoint_every),
-        )
-        for config, folder in zip(configs, folders, strict=True)
-    ]
+    stream = open_training_stream(
+        store, published.reference, config, teacher=spec.digest, threads=threads, device=place
+    )
+    runs = []
+    for name, folder in zip(students, folders, strict=True):
+        options = RunOptions(folder=folder, device=place, checkpoint_every=checkpoint_every)
+        runs.append(StudentRun(stream, msgspec.structs.replace(config, student=name), options))
     typer.echo(
         f"{', '.join(students)} on {place}, {published.reference}: {stream.samples} samples, "
         f"{feature} of teacher {spec.digest}"
