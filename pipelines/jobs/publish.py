@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+import msgspec
+
 from pipelines.jobs.publish_indexes import PublishedIndexes
 from pipelines.store import layout
 from pipelines.store.arrays import FeatureArray, read_array_record, zarr_metadata
@@ -16,7 +18,7 @@ from pipelines.store.published import PublishedManifest, manifest_versions
 from pipelines.store.splits import Split
 from pipelines.store.tables import encode_table, table_record
 from schemas.errors import IdentityError, IncompleteError, IntegrityError, UsageError
-from schemas.features import get_feature
+from schemas.features import differing_fields, get_feature
 from schemas.ids import canonical_json, digest_bytes, nearest_name
 from schemas.manifests import (
     ArrayRecord,
@@ -289,8 +291,8 @@ def _publish_array(
             fix="Remove that folder and cache again.",
         )
     commits = read_product(split.store, folder, record.shards, fix=_cache_command(split))
-    for commit in commits:
-        _check_commit(commit, record, _sources(split, record, normalized, commit.record.shard))
+    for shard, commit in enumerate(commits):
+        _check_commit(commit, record, shard, _sources(split, record, normalized, shard))
     part = _put_part(split.store, name, commits)
     return ManifestFeature(
         feature=record.feature,
@@ -311,18 +313,24 @@ def _sources(
     return set(normalized[shard].record.files)
 
 
-def _check_commit(stored: StoredCommit, record: ArrayRecord, sources: set[FileRecord]) -> None:
+def _check_commit(
+    stored: StoredCommit, record: ArrayRecord, shard: int, sources: set[FileRecord]
+) -> None:
     """Refuse a shard of another array, or one that was computed from other files."""
     commit = stored.record
-    got = (commit.product, commit.dataset, commit.split, commit.identity)
-    expected = (
-        record.feature.array_name,
-        record.dataset,
-        record.split,
-        record.teacher.digest,
+    wanted = msgspec.structs.replace(
+        commit,
+        product=record.feature.array_name,
+        dataset=record.dataset,
+        split=record.split,
+        shard=shard,
+        identity=record.teacher.digest,
     )
-    if got != expected:
-        raise IdentityError(f"{stored.file.key} is of another array", expected=expected, got=got)
+    if changed := differing_fields(wanted, commit):
+        raise IdentityError(
+            f"{stored.file.key} is of another array, wanted != stored: {'; '.join(changed)}",
+            fix="Restore the file, or remove the array's folder and cache again.",
+        )
     foreign = [file.key for file in commit.inputs if file not in sources]
     if foreign or not commit.inputs:
         raise IdentityError(

@@ -26,7 +26,8 @@ from pipelines.teachers.sam3 import Sam3Teacher
 from pipelines.teachers.tiny import tiny_teacher_folder
 from schemas.errors import DataError, IdentityError
 from schemas.features import FeatureSpec, PreprocessSpec, TeacherSpec, TokenizeSpec
-from schemas.manifests import ArrayRecord
+from schemas.ids import canonical_json
+from schemas.manifests import ArrayRecord, CommitRecord
 from tests.jobs import normalized_split as made
 from tests.jobs.test_cache_cli import invoke
 from tests.schemas.mutations import Mutation, leaves, mutations
@@ -184,6 +185,35 @@ def require_named(text: str, other: Mutation) -> None:
     else:
         assert repr(other.after).strip("'") in text
         assert f"`$.{other.path}`" in text
+
+
+COMMIT = CommitRecord(
+    product="image.trunk",
+    dataset="made-up",
+    split="stills",
+    shard=0,
+    rows=4,
+    identity="d0",
+    files=(),
+)
+DESCRIBED = {"rows", "files", "inputs", "counts", "quarantined"}
+"""Not who made it of what, but what it is: that `verify` compares with the files."""
+
+
+@pytest.mark.parametrize(
+    "path", [m.path for m in mutations(COMMIT) if m.path.partition(".")[0] not in DESCRIBED]
+)
+def test_a_commit_record_of_something_else_is_not_published(root: Path, path: str) -> None:
+    (folder,) = root.glob("features/made-up/stills/*/image.trunk")
+    file = folder / "commits" / "00000.json"
+    record = msgspec.json.decode(file.read_bytes(), type=CommitRecord)
+    kept = {"files": record.files, "inputs": record.inputs}
+    other = mutated(msgspec.structs.replace(record, files=(), inputs=()), path)
+    file.write_bytes(canonical_json(msgspec.structs.replace(other.record, **kept)))
+    with pytest.raises((IdentityError, DataError)) as refused:
+        made_published(root)
+    assert "commits/00000.json" in str(refused.value)
+    assert (other.text if other.is_valid else f"`$.{path}`") in str(refused.value)
 
 
 def made_published(root: Path) -> Any:

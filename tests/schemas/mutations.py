@@ -65,7 +65,9 @@ def _of_value(value: Any, hint: Any, path: str) -> Iterator[Mutation]:
             after = f"{item}9"
             yield Mutation(f"{path}.{key}", item, after, {**value, key: after})
         yield Mutation(f"{path}.another", None, "1", {**value, "another": "1"})
-    elif isinstance(value, tuple) and value and not isinstance(value[0], msgspec.Struct):
+    elif value == ():
+        return
+    elif isinstance(value, tuple) and not isinstance(value[0], msgspec.Struct):
         after = (value[0] + 1, *value[1:])
         yield Mutation(path, value, after, after)
     elif isinstance(value, int | str | float):
