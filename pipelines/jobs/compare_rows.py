@@ -15,6 +15,8 @@ from schemas.codec import get_codec
 from schemas.features import FeatureSpec, get_feature
 from schemas.manifests import ArrayRecord
 
+Float64 = npt.NDArray[np.float64]
+
 
 @dataclass(frozen=True, slots=True)
 class Noise:
@@ -92,14 +94,17 @@ def compare_rows(
     error, rounding = np.abs(stored - live), _rounding(feature, coded, live)
     excess = error - rounding
     worst = np.unravel_index(int(excess.argmax()), live.shape)
-    error_C, rounding_C = _rms_by_channel(feature, error), _rms_by_channel(feature, rounding)
-    unit_C = _rms_by_channel(feature, live) + max(_rms(live), least)
-    excess_C = (error_C - rounding_C) / unit_C
+    size_C = _dot(feature, live, live)
+    count = live.size / len(size_C)
+    excess_C = np.sqrt(_dot(feature, error, error)) - np.sqrt(_dot(feature, rounding, rounding))
+    excess_C /= np.sqrt(size_C) + max(np.sqrt(size_C.mean()), least * np.sqrt(count))
     channel = int(excess_C.argmax())
     return RowComparison(
         row=row,
         name=name,
-        cosine=_cosine(stored, live),
+        cosine=_cosine(
+            _dot(feature, stored, live).sum(), _dot(feature, stored, stored).sum(), size_C.sum()
+        ),
         error=float(error.max()) / peak,
         excess=max(0.0, float(excess.max()) / peak),
         place=tuple(map(int, worst)),
@@ -126,20 +131,22 @@ def by_channel(feature: FeatureSpec, values: Float32) -> Float32:
     return np.moveaxis(values, axis, 0).reshape(values.shape[axis], -1)
 
 
-def _rms_by_channel(feature: FeatureSpec, values: Float32) -> npt.NDArray[np.float64]:
-    # A vector's channels have one value each, whose square says no more than the value.
-    values_CV = values.reshape(1, -1) if values.ndim < 2 else by_channel(feature, values)
-    return np.asarray([_rms(values_V) for values_V in values_CV])
+def _dot(feature: FeatureSpec, left: Float32, right: Float32) -> Float64:
+    """Return the sum of products over each channel, [C]; over all of a vector.
+
+    A vector's channels have one value each, whose square says no more than the value.
+    """
+    if left.ndim < 2:
+        left_CV, right_CV = left.reshape(1, -1), right.reshape(1, -1)
+    else:
+        left_CV, right_CV = by_channel(feature, left), by_channel(feature, right)
+    with np.errstate(over="ignore", invalid="ignore"):
+        sums: Float64 = np.multiply(left_CV, right_CV).sum(axis=1).astype(np.float64)
+    return sums
 
 
-def _rms(values: Float32) -> float:
-    return float(np.sqrt(np.square(values, dtype=np.float64).mean()))
-
-
-def _cosine(left: Float32, right: Float32) -> float:
-    """Return the cosine in double precision; 1 for two rows of zeros."""
-    a, b = left.astype(np.float64).ravel(), right.astype(np.float64).ravel()
-    lengths = float(np.linalg.norm(a) * np.linalg.norm(b))
-    if lengths == 0:
-        return float(np.array_equal(a, b))
-    return float(a @ b) / lengths
+def _cosine(product: float, left: float, right: float) -> float:
+    """Return the cosine of two rows by the products of them; 1 for two rows of zeros."""
+    if left == 0 or right == 0:
+        return float(left == right)
+    return min(1.0, float(product / np.sqrt(left * right)))
