@@ -108,6 +108,7 @@ def plan(
         wanted,
         speeds,
         free=free_space(store),
+        precision=precision,
         workers=workers,
         prices=Prices(
             device_hour=device_hour,

@@ -10,7 +10,7 @@ from pipelines.store import layout
 from pipelines.store.arrays import read_array_record
 from pipelines.store.commits import committed_shards
 from pipelines.store.objects import ObjectStore
-from schemas.features import FeatureSpec
+from schemas.features import FeatureSpec, Precision
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,16 +30,16 @@ class CachedShards:
 
 
 def find_cached(
-    store: ObjectStore, size: SplitSize, features: Sequence[FeatureSpec]
+    store: ObjectStore, size: SplitSize, features: Sequence[FeatureSpec], precision: Precision
 ) -> CachedShards:
     """Return what is cached of these features, of the rows that the split has now.
 
-    A teacher's digest needs its weights, which a plan does without: of several teachers whose
-    features have these shapes, the one that has come furthest is meant.
+    A teacher's digest needs its weights, which a plan does without: of several teachers of this
+    precision whose features have these shapes, the one that has come furthest is meant.
     """
     found: dict[str, dict[str, frozenset[int]]] = {}
     for teacher in store.folders(layout.features_folder(size.dataset, size.split)):
-        shards = _shards_of(store, size, features, teacher)
+        shards = _shards_of(store, size, features, teacher, precision)
         if any(shards.values()):
             found[teacher] = shards
     if not found:
@@ -49,7 +49,11 @@ def find_cached(
 
 
 def _shards_of(
-    store: ObjectStore, size: SplitSize, features: Sequence[FeatureSpec], teacher: str
+    store: ObjectStore,
+    size: SplitSize,
+    features: Sequence[FeatureSpec],
+    teacher: str,
+    precision: Precision,
 ) -> dict[str, frozenset[int]]:
     split, shards = size.split_record, {}
     for feature in features:
@@ -57,6 +61,7 @@ def _shards_of(
         if split is None or store.size(layout.array_metadata_key(folder)) is None:
             continue
         record = read_array_record(store, folder)
-        if record.feature == feature and record.split_digest == split.digest:
+        follows = record.feature == feature and record.split_digest == split.digest
+        if follows and record.teacher.precision == precision:
             shards[feature.array_name] = frozenset(committed_shards(store, folder))
     return shards

@@ -15,7 +15,7 @@ from pipelines.jobs.split_sizes import SplitSize
 from pipelines.store.objects import ObjectStore
 from pipelines.store.s3_upload import PART_BYTES
 from pipelines.teachers.outline import TeacherOutline
-from schemas.features import FeatureSpec, RowKind, get_feature
+from schemas.features import FeatureSpec, Precision, RowKind, get_feature
 
 _FLOP: dict[RowKind, float] = {
     "sample": 5.40e12,
@@ -149,6 +149,7 @@ def make_plan(
     speeds: Speeds,
     *,
     free: int | None,
+    precision: Precision = "float32",
     workers: int = 1,
     prices: Prices | None = None,
     download: PlannedDownload | None = None,
@@ -161,8 +162,14 @@ def make_plan(
         As for ``samdistill cache --features``; kinds that a split lacks are left out.
     free
         Bytes that the root may still take; None for a bucket.
+    precision
+        Of the teacher: what another precision has cached is other features.
     """
-    splits = [_plan_split(store, outline, size, wanted, speeds) for size in sizes]
+    splits = []
+    for size in sizes:
+        specs = _possible(outline, size, wanted)
+        cached = find_cached(store, size, specs, precision)
+        splits.append(_plan_split(size, specs, wanted, cached, speeds))
     arrays = [feature for split in splits for feature in split.features]
     stored = sum(array.bytes for array in arrays)
     left = sum(array.bytes_left for array in arrays)
@@ -188,18 +195,22 @@ def make_plan(
     )
 
 
-def _plan_split(
-    store: ObjectStore,
-    outline: TeacherOutline,
-    size: SplitSize,
-    wanted: Sequence[str],
-    speeds: Speeds,
-) -> PlannedSplit:
+def _possible(outline: TeacherOutline, size: SplitSize, wanted: Sequence[str]) -> list[FeatureSpec]:
+    """Return the wanted features that the split can have."""
     asked = expand_features(wanted)
-    specs = [
+    return [
         outline.feature(name, codec) for name, codec in asked if get_feature(name).rows in size.rows
     ]
-    cached = find_cached(store, size, specs)
+
+
+def _plan_split(
+    size: SplitSize,
+    specs: Sequence[FeatureSpec],
+    wanted: Sequence[str],
+    cached: CachedShards,
+    speeds: Speeds,
+) -> PlannedSplit:
+    kinds = {get_feature(name).rows for name, _ in expand_features(wanted)}
     hours, unknown = _hours(size, specs, cached, speeds)
     epoch = [spec for spec in specs if spec.rows in _ON_IMAGES]
     feature_bytes = sum(size.count(spec.rows) * spec.item_bytes for spec in epoch)
@@ -214,7 +225,7 @@ def _plan_split(
         device_hours=hours,
         epoch_bytes=None if size.image_bytes is None else feature_bytes + size.image_bytes,
         epoch_reads=size.count("sample") * (1 + len(epoch)) if epoch else 0,
-        notes=_notes(size, {get_feature(name).rows for name, _ in asked}, cached, unknown),
+        notes=_notes(size, kinds, cached, unknown),
     )
 
 

@@ -121,6 +121,17 @@ def test_features_of_an_older_split_or_of_less_use_are_not_counted(tmp_path: Pat
         f"counted as cached: features of teacher {mine}; {'f' * 16} has fewer",
         "no figures for sample of this teacher: use --calibrate",
     )
+    plan = make_plan(
+        split.store,
+        "tiny",
+        TINY,
+        [size],
+        ("image",),
+        NO_SPEED,
+        free=None,
+        precision="bfloat16-autocast",
+    )
+    assert plan.splits[0].cached_by is None
     record = split.store.get(layout.split_key("made-up", "stills"))
     Path(tmp_path, layout.split_key("made-up", "stills")).write_bytes(record + b"\n")
     (size,) = split_sizes(split.store, "made-up", [], rows_per_shard=64)
