@@ -89,6 +89,9 @@ def test_each_prompt_is_a_row_beside_its_object(store: LocalObjectStore) -> None
                 rows = array.read([start, start + 1, start + 4, start + 5])
                 np.testing.assert_array_equal(batch.values(name, torch.float32)[mine], rows)
             seen += 1
+        moved = batch.to("cpu").prompts
+        assert moved is not None
+        assert torch.equal(moved.object, prompts.object)
     assert seen == 6
 
 
