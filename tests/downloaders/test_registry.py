@@ -9,6 +9,7 @@ import pytest
 from downloaders.base import Downloader
 from downloaders.coco import COCO
 from downloaders.davis import DAVIS
+from downloaders.lvis import LVIS
 from downloaders.registry import DATASETS, find_dataset, transport_name
 from schemas.errors import UnknownNameError, UsageError
 from tests.contracts.downloader_contract import DownloaderContract
@@ -35,6 +36,16 @@ class TestDavis(DownloaderContract):
 
     def test_both_splits_are_one_archive(self) -> None:
         assert DAVIS.plan(["train"]).files == DAVIS.plan(["val"]).files
+
+
+class TestLvis(DownloaderContract):
+    downloader: ClassVar[Downloader] = LVIS
+
+    def test_val_has_images_of_both_splits_of_coco_and_keeps_them_there(self) -> None:
+        files = {file.name: file.dataset for file in LVIS.plan(["val"]).files}
+        assert files == {
+            "lvis_v1_val.json.zip": None, "train2017.zip": "coco", "val2017.zip": "coco",
+        }  # fmt: skip
 
 
 def test_names_are_those_of_the_entries() -> None:
