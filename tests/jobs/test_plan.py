@@ -41,7 +41,7 @@ def plan_published(
     ("source", "features"),
     [
         (made.Stills(count=30), ("image.trunk", "text.tokens")),
-        (made.Stills(count=30), ("image.trunk@int8", "image.trunk@fp8_e4m3", "text.mask")),
+        (made.Stills(count=30), ("image.trunk@int8", "image.trunk@pca64", "text.mask")),
         (made.Stills(count=30), ("image.trunk", "prompts")),
         (made.Clips(count=4), ("image.trunk", "memory")),
     ],
