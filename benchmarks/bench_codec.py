@@ -204,7 +204,7 @@ def main() -> None:
     parser.add_argument("--written", type=int, default=24, help="rows of a file")
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()))
     parser.add_argument("--images", type=int, default=64, help="that the student sees")
-    parser.add_argument("--steps", type=int, default=100, help="of the student; 0 leaves it out")
+    parser.add_argument("--steps", type=int, default=50, help="of the student; 0 leaves it out")
     options = parser.parse_args()
     if os.environ.get(_THREADS) != "1":
         # numpy's BLAS asks for it once, when it is loaded.
