@@ -36,7 +36,7 @@ def parse_keys(body: bytes, where: str) -> pa.Array:
 
 
 class DumpKeys:
-    """Finds records by key: 40 bytes of memory for a key, whatever the records' size.
+    """Finds records by key: some 70 bytes of memory for a key, whatever the records' size.
 
     Of a key that comes more than once the first record counts: ranks in order, then lines. The
     sampler of these programs repeats a few samples, so that all ranks have equally many.

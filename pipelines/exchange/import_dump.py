@@ -27,7 +27,7 @@ from schemas.features import Precision, TeacherSpec
 
 NOT_IN_DUMP = "not-in-dump: the dump has no record of this sample"
 NO_VALUES = "no-values: its record holds nothing but zeros"
-_BATCH_BYTES = 32 << 20
+_BATCH_BYTES = 16 << 20
 _READ_THREADS = 2
 _TABLE_READERS = 8
 
@@ -78,7 +78,7 @@ def identify(dump: Dump, precision: Precision, checkpoint: str | None) -> Dumped
 class DumpEncoder:
     """Copies records to rows; see ``Encoder``.
 
-    It holds four batches of 32 MiB at most, however large the dump is.
+    It holds a few batches of 16 MiB, or of one record, however large the dump is.
     """
 
     def encode(self, teacher: DumpedTeacher, split: Split, shard: int, writer: UnitWriter) -> None:
