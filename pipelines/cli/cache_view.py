@@ -16,7 +16,7 @@ from pipelines.jobs.finish_split import Budget
 from pipelines.jobs.unit_writer import allowed_rows
 from schemas.features import TeacherSpec
 
-_STEPS = ("decode", "h2d", "forward", "d2h", "encode", "write", "publish")
+_STEPS = ("read", "decode", "h2d", "forward", "d2h", "encode", "write", "publish")
 _WAITS = {"wait_decode": "for images", "wait_write": "for the writer", "gap": "between shards"}
 """What the device waits for."""
 
@@ -64,8 +64,8 @@ def show_report(console: Console, title: str, report: RunReport, units: int) -> 
         "workers lost": str(report.lost_workers),
         "time": f"{report.seconds:.1f} s, {rows / max(report.seconds, 1e-9):.1f} rows/s",
         "busy": _seconds(report, {step: step for step in _STEPS}),
-        "device": f"computes {report.device_busy:.1%} of its time",
-        "it waits": _seconds(report, _WAITS),
+        "device": f"computes {report.device_busy:.1%} of its time" if report.total("turn") else "0",
+        "it waits": _seconds(report, _WAITS) or "0",
     }
     table = Table.grid(padding=(0, 2))
     for name, text in facts.items():

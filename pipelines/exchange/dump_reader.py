@@ -151,11 +151,13 @@ class Dump:
             return DataError(
                 what, expected=expected, got=got, fix="Keys are missing: copy it again."
             )
-        fix = (
-            f"It was cut short: copy it again. To go on without its end, keep the first {whole} "
-            f"lines of the keys and cut the values to {whole * self._record_bytes} bytes. Or its "
-            "features have another shape: name it by --shape CxHxW."
-        )
+        fix = "It was cut short: copy it again. "
+        if whole:
+            fix += (
+                f"To go on without its end, keep the first {whole} lines of the keys and cut the "
+                f"values to {whole * self._record_bytes} bytes. "
+            )
+        fix += "Or its features have another shape: name it by --shape CxHxW."
         return DataError(what, expected=expected, got=got, fix=fix)
 
     def _other_shape(self, file: RankFile) -> str | None:
