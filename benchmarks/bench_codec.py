@@ -26,12 +26,13 @@ from codec_data import SHAPE, TrunkLike
 from codec_rivals import rivals
 from codec_student import student_losses
 from measure import interleave, machine, medians, print_ratios, print_table
+from no_teacher import TEACHER
 
 from pipelines.store.arrays import FeatureArray, as_bytes
 from pipelines.store.local import LocalObjectStore
 from pipelines.store.tensor_codec import TensorCodec
 from schemas.codec import get_codec
-from schemas.features import FeatureSpec, PreprocessSpec, TeacherSpec, TokenizeSpec
+from schemas.features import FeatureSpec
 from schemas.manifests import ArrayRecord
 
 CODECS = ("float32", "float16", "bfloat16", "fp8_e4m3", "int8", "pca64")
@@ -163,22 +164,12 @@ class Writer:
 
 
 def _record(codec: str, rows: int) -> ArrayRecord:
-    teacher = TeacherSpec(
-        architecture="none",
-        config="",
-        weights="",
-        preprocess=PreprocessSpec(image_size=1008),
-        tokenize=TokenizeSpec(vocabulary="", context=32, pad_id=0),
-        precision="float32",
-        attention="sdpa",
-        libraries={},
-    )
     return ArrayRecord(
         dataset="bench",
         split="all",
         split_digest="",
         feature=feature(codec),
-        teacher=teacher,
+        teacher=TEACHER,
         shards=1,
         rows_per_shard=rows,
     )

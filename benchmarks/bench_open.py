@@ -19,13 +19,14 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 from measure import machine, medians, print_ratios, print_table
+from no_teacher import TEACHER
 
 from pipelines.store import layout
 from pipelines.store.arrays import FeatureArray
 from pipelines.store.local import LocalObjectStore
 from pipelines.store.row_index import encode_index
 from pipelines.store.tables import encode_columns, table_record
-from schemas.features import FeatureSpec, PreprocessSpec, TeacherSpec, TokenizeSpec
+from schemas.features import FeatureSpec
 from schemas.ids import canonical_json, digest_bytes
 from schemas.manifests import (
     ArrayRecord,
@@ -89,16 +90,6 @@ def build(root: Path, shards: int) -> int:
         schema=SAMPLE_INDEX,
     )
     features = pa.table({"offset": pa.array(slot * ROW_BYTES, mask=~sound)}, schema=FEATURE_INDEX)
-    teacher = TeacherSpec(
-        architecture="Sam3VideoModel",
-        config="c",
-        weights="w",
-        preprocess=PreprocessSpec(image_size=1008),
-        tokenize=TokenizeSpec(vocabulary="v", context=32, pad_id=49407),
-        precision="float32",
-        attention="sdpa",
-        libraries={},
-    )
     split = SplitRecord(
         dataset="sa-1b",
         split="train",
@@ -117,7 +108,7 @@ def build(root: Path, shards: int) -> int:
         files=(),
     )
     nothing = FileRecord(key="none", bytes=0, blake3="0")
-    folder = layout.array_folder("sa-1b", "train", teacher.digest, "image.trunk")
+    folder = layout.array_folder("sa-1b", "train", TEACHER.digest, "image.trunk")
     media = [layout.media_key("sa-1b", "train", shard) for shard in range(shards)]
     arrays = [layout.array_shard_key(folder, shard, 4) for shard in range(shards)]
     spec = FeatureSpec(name="image.trunk", rows="sample", item_shape=(1024, 72, 72))
@@ -126,13 +117,13 @@ def build(root: Path, shards: int) -> int:
         split="train",
         split_digest=nothing.blake3,
         feature=spec,
-        teacher=teacher,
+        teacher=TEACHER,
         shards=shards,
         rows_per_shard=ROWS_PER_SHARD,
     )
     feature = ManifestFeature(
         feature=spec,
-        teacher=teacher.digest,
+        teacher=TEACHER.digest,
         array=FeatureArray(store, record).create(),
         rows_per_shard=ROWS_PER_SHARD,
         part=_part(store, arrays, rows),
@@ -145,7 +136,7 @@ def build(root: Path, shards: int) -> int:
         features=(feature,),
         index=_put(store, "arrow", encode_index(samples)),
     )
-    manifest = Manifest(name="large", teachers={teacher.digest: teacher}, splits=(published,))
+    manifest = Manifest(name="large", teachers={TEACHER.digest: TEACHER}, splits=(published,))
     store.put_if_absent(layout.manifest_key("large", 1), canonical_json(manifest))
     return sum(path.stat().st_size for path in root.rglob("*") if path.is_file())
 

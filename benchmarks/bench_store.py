@@ -26,10 +26,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from measure import interleave, machine, medians, print_ratios, print_table
+from no_teacher import TEACHER
 
 from pipelines.store.arrays import FeatureArray, as_bytes
 from pipelines.store.local import LocalObjectStore
-from schemas.features import FeatureSpec, PreprocessSpec, TeacherSpec, TokenizeSpec
+from schemas.features import FeatureSpec
 from schemas.manifests import ArrayRecord
 
 SHAPE = (1024, 72, 72)
@@ -91,22 +92,12 @@ class Ours:
 
     def array(self, folder: Path, records: Records) -> FeatureArray:
         feature = FeatureSpec(name="image.trunk", rows="sample", item_shape=SHAPE)
-        teacher = TeacherSpec(
-            architecture="none",
-            config="",
-            weights="",
-            preprocess=PreprocessSpec(image_size=1008),
-            tokenize=TokenizeSpec(vocabulary="", context=32, pad_id=0),
-            precision="float32",
-            attention="sdpa",
-            libraries={},
-        )
         record = ArrayRecord(
             dataset="bench",
             split="all",
             split_digest="",
             feature=feature,
-            teacher=teacher,
+            teacher=TEACHER,
             shards=1,
             rows_per_shard=records.count,
         )

@@ -10,6 +10,7 @@ import blake3
 import numpy as np
 import pyarrow as pa
 import torch
+from no_teacher import TEACHER
 from PIL import Image
 
 from pipelines.store import layout
@@ -17,7 +18,7 @@ from pipelines.store.arrays import FeatureArray, as_bytes
 from pipelines.store.local import LocalObjectStore
 from pipelines.store.row_index import build_feature_index, encode_index
 from pipelines.store.tables import encode_columns, table_record
-from schemas.features import FeatureSpec, PreprocessSpec, TeacherSpec, TokenizeSpec
+from schemas.features import FeatureSpec
 from schemas.ids import canonical_json, digest_bytes
 from schemas.manifests import (
     ArrayRecord,
@@ -122,16 +123,6 @@ def write_litdata(folder: Path, samples: Samples) -> None:
 def write_root(folder: Path, samples: Samples) -> None:
     """Publish ``bench``: media shards, feature shards, indexes and the manifest."""
     store, shards = LocalObjectStore(folder), -(-samples.count // ROWS_PER_SHARD)
-    teacher = TeacherSpec(
-        architecture="none",
-        config="",
-        weights="",
-        preprocess=PreprocessSpec(image_size=1008),
-        tokenize=TokenizeSpec(vocabulary="", context=32, pad_id=0),
-        precision="float32",
-        attention="sdpa",
-        libraries={},
-    )
     split = SplitRecord(
         dataset="bench",
         split="all",
@@ -155,10 +146,10 @@ def write_root(folder: Path, samples: Samples) -> None:
         split=split,
         split_file=nothing,
         part=_part(store, media, samples.count),
-        features=(_write_array(store, samples, shards, teacher),),
+        features=(_write_array(store, samples, shards),),
         index=_put(store, "arrow", encode_index(index)),
     )
-    manifest = Manifest(name="bench", teachers={teacher.digest: teacher}, splits=(published,))
+    manifest = Manifest(name="bench", teachers={TEACHER.digest: TEACHER}, splits=(published,))
     assert store.put_if_absent(layout.manifest_key("bench", 1), canonical_json(manifest))
 
 
@@ -188,16 +179,14 @@ def _write_media(
     return pa.Table.from_pylist(rows, schema=SAMPLE_INDEX), records
 
 
-def _write_array(
-    store: LocalObjectStore, samples: Samples, shards: int, teacher: TeacherSpec
-) -> ManifestFeature:
+def _write_array(store: LocalObjectStore, samples: Samples, shards: int) -> ManifestFeature:
     feature = FeatureSpec(name="image.trunk", rows="sample", item_shape=SHAPE)
     record = ArrayRecord(
         dataset="bench",
         split="all",
         split_digest="0",
         feature=feature,
-        teacher=teacher,
+        teacher=TEACHER,
         shards=shards,
         rows_per_shard=ROWS_PER_SHARD,
     )
@@ -212,7 +201,7 @@ def _write_array(
     index = build_feature_index(array, {file.key: file for file in files})
     return ManifestFeature(
         feature=feature,
-        teacher=teacher.digest,
+        teacher=TEACHER.digest,
         array=metadata,
         rows_per_shard=ROWS_PER_SHARD,
         part=_part(store, files, samples.count),
