@@ -286,3 +286,24 @@ def longer_length(extra: int) -> Fault:
         handler.hang_up()
 
     return fault
+
+
+RECOVERED: dict[str, tuple[Fault, ...]] = {
+    "truncated": (cut(150_000),),
+    "truncated twice": (cut(150_000), cut(100_000)),
+    "reset": (reset(150_000),),
+    "reset before the first byte": (reset(0),),
+    "silence": (stall(150_000, 1.5),),
+    "slow drip": (drip(20, 0.1),),
+    "429": (status(429, {"Retry-After": "0"}),),
+    "429 and Retry-After date": (status(429, {"Retry-After": "Mon, 01 Jan 2024 00:00:00 GMT"}),),
+    "503": (status(503),),
+    "503 and Retry-After": (status(503, {"Retry-After": "0"}),),
+    "Retry-After nonsense": (status(500, {"Retry-After": "soon"}),),
+    "no range support": (cut(150_000), whole),
+    "no validator": (cut(150_000), untagged()),
+    "never a validator": (untagged(150_000), untagged()),
+    "tail of a changed file": (cut(150_000), tail_anyway),
+    "bit flip after a resume": (cut(150_000), flip(300_000)),
+}
+"""From each of these one run recovers, with a body of 400 kB."""

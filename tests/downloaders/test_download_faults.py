@@ -14,21 +14,16 @@ from downloaders.coco import COCO
 from downloaders.file_list import FileListDownloader
 from tests.downloaders.conftest import FAST, make_zip, sha256
 from tests.downloaders.fault_server import (
+    RECOVERED,
     Fault,
     FaultServer,
     cut,
-    drip,
     endless,
     flip,
     longer_length,
     page,
-    reset,
     serve,
-    stall,
     status,
-    tail_anyway,
-    untagged,
-    whole,
     whole_cut,
 )
 from tests.downloaders.test_download_command import invoke
@@ -47,19 +42,6 @@ def other(body: bytes) -> Fault:
     return lambda handler, _body: serve(handler, body)
 
 
-RECOVERED: dict[str, tuple[Fault, ...]] = {
-    "truncated": (cut(150_000),),
-    "reset": (reset(150_000),),
-    "reset before the first byte": (reset(0),),
-    "silence": (stall(150_000, 1.5),),
-    "slow drip": (drip(20, 0.1),),
-    "429": (status(429, {"Retry-After": "0"}),),
-    "503": (status(503),),
-    "no range support": (cut(150_000), whole),
-    "no validator": (cut(150_000), untagged()),
-    "tail of a changed file": (cut(150_000), tail_anyway),
-    "bit flip after a resume": (cut(150_000), flip(300_000)),
-}
 REPORTED: dict[str, tuple[Fault, str]] = {
     "401": (status(401), "HTTP 401: the server asks for a login"),
     "403": (status(403), "HTTP 403: the server refuses"),

@@ -11,41 +11,22 @@ from downloaders.transport import Policy
 from schemas.errors import DownloadError, UsageError
 from tests.downloaders.conftest import FAST, Request, make_zip, sha256
 from tests.downloaders.fault_server import (
+    RECOVERED,
     Fault,
     FaultServer,
     cut,
-    drip,
     endless,
     flip,
     longer_length,
     page,
-    reset,
-    stall,
     status,
     tail_anyway,
     untagged,
-    whole,
     whole_cut,
 )
 
-ONCE_RECOVERED: dict[str, tuple[Fault, ...]] = {
-    "truncated": (cut(150_000),),
-    "reset": (reset(150_000),),
-    "reset at once": (reset(0),),
-    "503": (status(503),),
-    "503 and Retry-After": (status(503, {"Retry-After": "0"}),),
-    "429 and Retry-After date": (status(429, {"Retry-After": "Mon, 01 Jan 2024 00:00:00 GMT"}),),
-    "Retry-After nonsense": (status(500, {"Retry-After": "soon"}),),
-    "silent": (stall(150_000, 1.5),),
-    "trickling": (drip(20, 0.1),),
-    "cut, then without ranges": (cut(150_000), whole),
-    "cut twice": (cut(150_000), cut(100_000)),
-    "cut, without validators": (untagged(150_000), untagged()),
-    "bit flipped after a resume": (cut(150_000), flip(300_000)),
-}
 
-
-@pytest.mark.parametrize("fault", ONCE_RECOVERED)
+@pytest.mark.parametrize("fault", RECOVERED)
 def test_recovers_from(
     fault: str,
     server: FaultServer,
@@ -53,7 +34,7 @@ def test_recovers_from(
     fetcher: ResumingFetcher,
     request_for: Request,
 ) -> None:
-    faults = ONCE_RECOVERED[fault]
+    faults = RECOVERED[fault]
     request = request_for(server.put("a.zip", body, *faults))
 
     fetched = fetcher.fetch(request)
