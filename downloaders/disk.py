@@ -11,11 +11,16 @@ from pathlib import Path
 from schemas.errors import StorageError
 
 
-def free_bytes(folder: Path) -> int:
-    """Return what an ordinary user may still write where ``folder`` is or will be."""
+def existing_folder(folder: Path) -> Path:
+    """Return the folder, or the nearest one above it that is there."""
     while not folder.exists():
         folder = folder.parent
-    status = os.statvfs(folder)
+    return folder
+
+
+def free_bytes(folder: Path) -> int:
+    """Return what an ordinary user may still write where ``folder`` is or will be."""
+    status = os.statvfs(existing_folder(folder))
     return status.f_bavail * status.f_frsize
 
 

@@ -49,6 +49,11 @@ class ScratchFolder:
         self._lock.close()
 
 
+def scratch_path(kind: str, *, short: bool = False) -> Path:
+    """Return a path as long as that of such a folder; nothing is made."""
+    return _parents(short)[0] / f"{_PREFIX}{kind}-{'x' * 8}"
+
+
 def abandoned_folders() -> Iterator[Path]:
     """Yield the folders on this machine that killed processes of this user have left."""
     for parent in dict.fromkeys(_parents(short=True) + _parents(short=False)):

@@ -17,8 +17,10 @@ from pathlib import Path
 from time import monotonic
 from typing import Literal
 
-from downloaders.disk import free_bytes
+from downloaders.disk import existing_folder, free_bytes
+from pipelines.engine.scratch import scratch_path
 from pipelines.store.local import LocalObjectStore
+from pipelines.store.objects import ObjectStore
 from pipelines.store.open import open_store
 from schemas.errors import SamdistillError
 
@@ -53,11 +55,13 @@ def examine(root: str) -> Iterator[Diagnosis]:
     """
     # A file system or a bucket that hangs must not keep the rest from being said.
     reached = _Answer(lambda: _root(root))
+    is_folder = not root.startswith("s3://")
+    room = _Answer(lambda: _room(Path(root), f"disk of {root}")) if is_folder else None
     for check in (_packages, _gpu, _memory, _shared, _open_files, _ray_folder, _token):
         yield check()
     yield _room(Path(tempfile.gettempdir()), "temporary files")
-    if not root.startswith("s3://"):
-        yield _room(Path(root), f"disk of {root}")
+    if room is not None and (found := room.within(_SECONDS)):
+        yield found
     yield reached.within(_SECONDS) or Diagnosis(
         what=f"root {root}",
         state="bad",
@@ -153,8 +157,7 @@ def _open_files() -> Diagnosis:
 
 
 def _ray_folder() -> Diagnosis:
-    usual = "/tmp/samdistill-ray-12345678" if Path("/tmp").is_dir() else tempfile.gettempdir()
-    folder = os.environ.get("RAY_TMPDIR") or usual
+    folder = os.environ.get("RAY_TMPDIR") or str(scratch_path("ray", short=True))
     long = len(folder) + _RAY_PATH > _SOCKET_PATH
     return Diagnosis(
         what="Ray's folder",
@@ -194,10 +197,12 @@ def _root(root: str) -> Diagnosis:
     what, key = f"root {root}", f"doctor-{secrets.token_hex(8)}"
     begun = monotonic()
     try:
-        store = open_store(root) if root.startswith("s3://") else LocalObjectStore(_there(root))
-        first, second = store.put_if_absent(key, b"doctor"), store.put_if_absent(key, b"other")
-        kept = store.get(key)
-        store.delete(key)
+        store = _open(root)
+        first = store.put_if_absent(key, b"doctor")
+        try:
+            second, kept = store.put_if_absent(key, b"other"), store.get(key)
+        finally:
+            store.delete(key)
     except (SamdistillError, OSError) as error:
         return Diagnosis(
             what=what,
@@ -216,12 +221,11 @@ def _root(root: str) -> Diagnosis:
     return Diagnosis(what=what, state="ok", found=took)
 
 
-def _there(root: str) -> Path:
-    """Return the root, or the nearest folder above that is there."""
-    folder = Path(root).absolute()
-    while not folder.exists():
-        folder = folder.parent
-    return folder
+def _open(root: str) -> ObjectStore:
+    """Open the root, or the nearest folder above that is there."""
+    if root.startswith("s3://"):
+        return open_store(root)
+    return LocalObjectStore(existing_folder(Path(root).absolute()))
 
 
 def _gib(size: int) -> str:

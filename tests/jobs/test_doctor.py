@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import resource
 import socket
+import threading
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from typer.testing import CliRunner, Result
 from pipelines.cli import doctor
 from pipelines.jobs.doctor import Diagnosis, examine
 from pipelines.store.local import LocalObjectStore
+from schemas.errors import StorageError
 from tests.s3_server import serving_s3
 
 
@@ -85,6 +87,34 @@ def test_a_bucket_that_never_answers(monkeypatch: pytest.MonkeyPatch) -> None:
         found = diagnose("s3://bucket/x")["root s3://bucket/x"]
     assert found.state == "bad"
     assert "no answer within" in found.found
+
+
+def test_a_mount_that_never_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ended = threading.Event()
+
+    def free_bytes(folder: Path) -> int:
+        if folder == tmp_path:
+            ended.wait()
+        return 64 << 30
+
+    monkeypatch.setattr("pipelines.jobs.doctor._SECONDS", 0.3)
+    monkeypatch.setattr("pipelines.jobs.doctor.free_bytes", free_bytes)
+    found = diagnose(str(tmp_path))
+    ended.set()
+    assert f"root {tmp_path}" in found
+    assert f"disk of {tmp_path}" not in found
+
+
+def test_what_was_made_is_removed_when_it_cannot_be_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def get(store: LocalObjectStore, key: str) -> bytes:
+        raise StorageError(f"cannot read {key}")
+
+    monkeypatch.setattr(LocalObjectStore, "get", get)
+    found = diagnose(str(tmp_path))[f"root {tmp_path}"]
+    assert (found.state, found.found.startswith("cannot read")) == ("bad", True)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_limits_are_named_with_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
