@@ -11,12 +11,12 @@ import numpy as np
 from pipelines.jobs.audit_amount import Amount, spread
 from pipelines.jobs.audit_shard import ShardAudit, ShardTally
 from pipelines.jobs.audit_summary import AuditSummary, summarize
-from pipelines.jobs.live_features import LiveFeatures, clip_rows
+from pipelines.jobs.live_features import LiveFeatures
 from pipelines.store.arrays import FeatureArray
 from pipelines.store.findings import Finding
 from pipelines.store.objects import ObjectStore
 from pipelines.store.published import PublishedManifest, array_record, read_part
-from pipelines.store.rows import expected_rows, unusable_rows
+from pipelines.store.rows import clip_rows, expected_rows, unusable_rows
 from pipelines.store.splits import Split
 from pipelines.teachers.base import Teacher, TeacherOptions, options_of
 from schemas.errors import UsageError

@@ -18,7 +18,7 @@ from pipelines.store.findings import Finding
 from pipelines.store.tables import read_table
 from pipelines.store.verify_arrays import compare_names
 from pipelines.teachers.base import Float32
-from schemas.errors import DataError, SamdistillError
+from schemas.errors import DataError, IntegrityError, SamdistillError
 from schemas.tables import feature_rows
 
 _LISTED = 5
@@ -100,10 +100,11 @@ class ShardTally:
         """Compare one row."""
         if not self._readable:
             return
-        value = live.features.get(self._array.feature.name)
+        if live.error is not None:
+            self._uncomputable(live.row, live.error)
+            return
+        value = live.features[self._array.feature.name]
         try:
-            if live.error is not None or value is None:
-                raise DataError(str(live.error))
             encoded = self._array.encode(value, "computed")
         except DataError as error:
             self._uncomputable(live.row, error)
@@ -166,13 +167,12 @@ class ShardTally:
         )
 
     def _uncomputable(self, row: int, error: Exception) -> None:
-        """Count a row without input as rightly absent, or ask where it came from."""
-        if self._present[row]:
-            self._note(
-                "is stored and cannot be computed", row, "an input that gives it", str(error)
-            )
-        else:
+        """Count a row of damaged input as rightly absent; what else cannot be computed is wrong."""
+        if isinstance(error, DataError | IntegrityError) and not self._present[row]:
             self._absent += 1
+            return
+        place = "is stored" if self._present[row] else "is absent"
+        self._note(f"{place} and cannot be computed", row, "an input that gives it", str(error))
 
     def _compare(self, row: int, live: Float32, coded: Float32) -> None:
         if not self._present[row]:

@@ -16,12 +16,12 @@ from pipelines.engine.prefetch import prefetch
 from pipelines.jobs.encode_images import ShardImages
 from pipelines.jobs.encode_prompts import coordinates, prompts_of
 from pipelines.jobs.overlap import BusyTime
-from pipelines.store.splits import Split, StoredClip, StoredSample
+from pipelines.store.rows import ClipRows, clip_rows
+from pipelines.store.splits import Split, StoredObject, StoredSample
 from pipelines.teachers.base import PROMPTED, Float32, Teacher
 from schemas.errors import SamdistillError
 from schemas.features import RowKind
 from schemas.prompts import STILL_PROMPTS
-from schemas.videos import object_frames
 
 _IMAGES = 4
 _PHRASES = 64
@@ -39,32 +39,6 @@ class LiveRow:
     features: Mapping[str, Float32] = field(default_factory=dict)
     error: Exception | None = None
     """Why there are none: the image cannot be read, or the clip not be tracked."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClipRows:
-    """A clip, and the row of its shard that each of its object-frames is."""
-
-    clip: StoredClip
-    places: dict[tuple[int, int], int]
-    """Row by object and frame."""
-
-    @property
-    def in_time(self) -> list[int]:
-        """The rows in the order in which tracking gives them."""
-        by_time = sorted(self.places.items(), key=lambda item: (item[0][1], item[0][0]))
-        return [row for _, row in by_time]
-
-
-def clip_rows(split: Split, shard: int) -> list[ClipRows]:
-    """Return the clips of a shard, in order, with the rows that tracking makes of each."""
-    found, first = [], 0
-    for clip in split.clips(shard):
-        rows = object_frames(clip.clip, len(clip.frames), clip.prompts)
-        places = {(row.object_id, row.frame): place for place, row in enumerate(rows, first)}
-        found.append(ClipRows(clip=clip, places=places))
-        first += len(rows)
-    return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,11 +89,13 @@ class LiveFeatures:
                 if isinstance(image, Exception):
                     yield from (_failed(row, image) for row in asked[sample])
                 else:
-                    yield from self._prompts_on(image, asked[sample])
+                    yield from self._prompts_on(image, asked[sample], objects)
 
-    def _prompts_on(self, image: torch.Tensor, rows: Sequence[int]) -> Iterator[LiveRow]:
+    def _prompts_on(
+        self, image: torch.Tensor, rows: Sequence[int], objects: Sequence[StoredObject]
+    ) -> Iterator[LiveRow]:
         """Compute prompts of one image, in one pass of the trunk."""
-        objects, ways = self.split.objects(self.shard), len(STILL_PROMPTS)
+        ways = len(STILL_PROMPTS)
         prompts = [prompts_of(objects[row // ways]) for row in rows]
         asked = [both[row % ways] for row, both in zip(rows, prompts, strict=True)]
         decoded = [name for name in self.wanted if name in PROMPTED]

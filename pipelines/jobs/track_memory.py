@@ -12,10 +12,10 @@ from pipelines.engine.executor import one_line
 from pipelines.engine.prefetch import prefetch
 from pipelines.jobs.encode_images import ImageEncoder, ShardImages
 from pipelines.jobs.unit_writer import UnitWriter
+from pipelines.store.rows import clip_rows
 from pipelines.store.splits import Split, StoredClip
 from pipelines.teachers.base import Features, Teacher, TrackedFrame, TrackedObject
 from schemas.errors import DataError
-from schemas.videos import object_frames
 
 Places = dict[tuple[int, int], int]
 """Row of the memory arrays by object id and frame."""
@@ -41,12 +41,8 @@ class MemoryEncoder:
             busy=writer.busy,
         )
         if writer.missing("object_frame"):
-            first = 0
-            for clip in split.clips(shard):
-                rows = object_frames(clip.clip, len(clip.frames), clip.prompts)
-                places = {(row.object_id, row.frame): first + i for i, row in enumerate(rows)}
-                first += len(rows)
-                self._encode_clip(teacher, images, clip, places, writer)
+            for found in clip_rows(split, shard):
+                self._encode_clip(teacher, images, found.clip, found.places, writer)
         self.images.encode(teacher, split, shard, writer)
 
     def _encode_clip(

@@ -2,12 +2,39 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
-from pipelines.store.splits import Split
+from pipelines.store.splits import Split, StoredClip
 from schemas.manifests import ArrayRecord
 from schemas.prompts import STILL_PROMPTS
 from schemas.videos import object_frames
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClipRows:
+    """A clip, and the row of its shard that each of its object-frames is."""
+
+    clip: StoredClip
+    places: dict[tuple[int, int], int]
+    """Row by object and frame."""
+
+    @property
+    def in_time(self) -> list[int]:
+        """The rows in the order in which tracking gives them."""
+        by_time = sorted(self.places.items(), key=lambda item: (item[0][1], item[0][0]))
+        return [row for _, row in by_time]
+
+
+def clip_rows(split: Split, shard: int) -> list[ClipRows]:
+    """Return the clips of a shard, in order, with the rows that tracking makes of each."""
+    found, first = [], 0
+    for clip in split.clips(shard):
+        rows = object_frames(clip.clip, len(clip.frames), clip.prompts)
+        places = {(row.object_id, row.frame): place for place, row in enumerate(rows, first)}
+        found.append(ClipRows(clip=clip, places=places))
+        first += len(rows)
+    return found
 
 
 def expected_rows(split: Split, record: ArrayRecord, shard: int) -> list[dict[str, Any]]:

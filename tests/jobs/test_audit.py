@@ -15,7 +15,7 @@ from pipelines.store.local import LocalObjectStore
 from pipelines.store.published import PublishedManifest
 from pipelines.store.splits import Split
 from pipelines.teachers.base import Teacher, TeacherOptions
-from schemas.errors import IdentityError, UsageError
+from schemas.errors import IdentityError, StorageError, UsageError
 from schemas.manifests import Manifest
 from tests.jobs import normalized_split as made
 from tests.jobs.colour_teacher import ColourTeacher
@@ -168,3 +168,25 @@ def test_prompts_of_any_teacher_are_compared(tmp_path: Path) -> None:
     found = audit(split.store, published, lambda _: ColourTeacher(), ALL)
     assert found.findings == []
     assert {item.array: item.compared for item in found.arrays}["prompts.mask_logits"] == 6
+
+
+def test_a_root_that_does_not_answer_makes_no_row_rightly_absent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    split = made.normalize(tmp_path, made.Stills(count=3))
+    (planned,) = made.plan(split, "image").stages
+    planned.stage.run(planned.units[0])
+    (trunk,) = planned.stage.arrays
+    replant(trunk, 0, partial(leave_out, [1]))
+    published = publish(split.store, "all", select(split.store, []))
+
+    def refuse(self: Split, shard: int, sample: object) -> bytes:
+        raise StorageError("the bucket is down")
+
+    monkeypatch.setattr(Split, "read_image", refuse)
+    (shard,) = audit(split.store, published, lambda _: made.load_tiny(), ALL).shards
+    assert shard.absent == 0
+    problems = [(item.problem, item.got) for item in shard.findings]
+    assert len(problems) == 2
+    assert all(got == "the bucket is down" for _, got in problems)
+    assert any("is absent and cannot be computed" in problem for problem, _ in problems)
