@@ -12,6 +12,8 @@ from pipelines.cli.options import (
     DEFAULT_ROOT,
     DEFAULT_TEACHER,
     DatasetName,
+    Force,
+    Part,
     Precision,
     Root,
     Splits,
@@ -20,13 +22,10 @@ from pipelines.cli.options import (
 from schemas.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
-    from rich.console import Console
-
-    from pipelines.engine.work import Executor, RunReport
-    from pipelines.jobs.cache import CacheOptions, CachePlan, PlannedStage
-    from pipelines.store.run_log import RunLog
+    from pipelines.engine.work import Executor
+    from pipelines.jobs.cache import CacheOptions, CachePlan
     from pipelines.store.splits import Split
     from pipelines.teachers.base import TeacherIdentity, TeacherOptions
 
@@ -61,10 +60,7 @@ def cache(
         int | None,
         typer.Option(min=1, help="Processes with a teacher each; default: one per GPU, or one."),
     ] = None,
-    part: Annotated[
-        str,
-        typer.Option("--slice", metavar="i/n", help="Only part i of n (from 0), for job arrays."),
-    ] = "0/1",
+    part: Part = "0/1",
     device: Annotated[
         Device, typer.Option(help="auto: cuda when this machine has it; name it for a cluster.")
     ] = "auto",
@@ -114,17 +110,15 @@ def cache(
             "--beside", help="Also when another teacher has cached these features of the split."
         ),
     ] = False,
-    force: Annotated[
-        bool, typer.Option("--force", help="Also when the disk looks too full.")
-    ] = False,
+    force: Force = False,
     json: Annotated[
         bool, typer.Option("--json", help="Print the reports as JSON, all else as errors.")
     ] = False,
 ) -> None:
     """Compute a teacher's features of a normalized data set. The same command resumes."""
-    from rich.console import Console
-
     from pipelines.cli import cache_view as view
+    from pipelines.cli.consoles import open_console
+    from pipelines.cli.run_plans import is_complete, run_plans
     from pipelines.engine.executor import Slice
     from pipelines.jobs.cache import (
         CacheOptions,
@@ -155,7 +149,7 @@ def cache(
         device=place.device, precision=precision, image_batch=batch, compile=compile_trunk
     )
     plans = _plan(splits, teacher, running, place, wanted, options)
-    console = Console(highlight=False, markup=False, soft_wrap=True, stderr=json)
+    console = open_console(stderr=json)
     view.show_teacher(console, teacher, plans[0].teacher)
     for plan in plans:
         view.show_plan(console, plan, free_space(store))
@@ -164,10 +158,11 @@ def cache(
             require_no_others(plan)
     if not force:
         require_space(store, plans)
-    reports = _run(console, plans, place)
+    reports = run_plans(console, plans, place.open, place.workers)
     if json:
         typer.echo(canonical_json(view.summaries(reports)), nl=False)
-    if view.show_excess(console, options.budget, reports.values()) or not _complete(plans, reports):
+    too_many = view.show_excess(console, options.budget, reports.values())
+    if too_many or not is_complete(plans, reports):
         raise typer.Exit(1)
 
 
@@ -274,57 +269,3 @@ def _identity(splits: Sequence[Split], name: str, running: TeacherOptions) -> Te
         if identity.spec.digest in split.store.folders(folder):
             return identity
     return load_teacher(name, replace(running, device="cpu"))
-
-
-def _run(console: Console, plans: Sequence[CachePlan], place: _Place) -> dict[str, RunReport]:
-    """Run all stages that have units left; return the reports by title.
-
-    A root that refuses to take a shard ends the run.
-    """
-    from pipelines.store.run_log import RunLog
-
-    reports: dict[str, RunReport] = {}
-    stages = _stages(plans)
-    for title, planned in stages.items():
-        if not planned.units:
-            console.print(f"{title}: complete")
-    left = {title: planned for title, planned in stages.items() if planned.units}
-    if not left:
-        return reports
-    executor = place.open()
-    with executor.session(), RunLog(plans[0].split.store, place.workers) as log:
-        for title, planned in left.items():
-            reports[title] = _run_stage(console, title, planned, executor, log)
-            if any(failure.kind == "storage" for failure in reports[title].failures):
-                break
-    return reports
-
-
-def _stages(plans: Sequence[CachePlan]) -> dict[str, PlannedStage]:
-    return {
-        f"{plan.split.name} {planned.stage.name}": planned
-        for plan in plans
-        for planned in plan.stages
-    }
-
-
-def _run_stage(
-    console: Console, title: str, planned: PlannedStage, executor: Executor, log: RunLog
-) -> RunReport:
-    from pipelines.cli import cache_view as view
-    from pipelines.cli.progress import open_progress
-    from pipelines.jobs.cache_run import run_stage
-
-    with open_progress(console, title, len(planned.units)) as progress:
-        report = run_stage(planned, executor, title, progress, log)
-    view.show_report(console, title, report, len(planned.units))
-    return report
-
-
-def _complete(plans: Sequence[CachePlan], reports: Mapping[str, RunReport]) -> bool:
-    """Say whether every unit of the plans is complete."""
-    for title, planned in _stages(plans).items():
-        report = reports.get(title)
-        if planned.units and (report is None or report.done + report.skipped < len(planned.units)):
-            return False
-    return True

@@ -9,7 +9,7 @@ from rich import progress
 from rich.console import Console
 from rich.filesize import decimal
 
-from pipelines.cli.publish_view import open_console
+from pipelines.cli.consoles import open_console
 
 if TYPE_CHECKING:
     from pipelines.jobs.copy_manifest import CopyPlan

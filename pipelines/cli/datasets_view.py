@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from downloaders.base import Downloader, DownloadPlan, RemoteFile, SplitFacts
+from pipelines.cli.consoles import open_console
 
 NARROW = 80
 _FILES_SHOWN = 10
@@ -19,7 +20,7 @@ _FILES_SHOWN = 10
 
 def show_datasets(downloaders: Sequence[Downloader]) -> None:
     """Print one line per data set."""
-    console = open_console()
+    console = open_console(wraps=True)
     wide = console.width >= NARROW
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("name", no_wrap=True)
@@ -41,7 +42,7 @@ def show_datasets(downloaders: Sequence[Downloader]) -> None:
 def show_dataset(downloader: Downloader) -> None:
     """Print all that is known of one data set."""
     entry = downloader.entry
-    console = open_console()
+    console = open_console(wraps=True)
     console.print(entry.title, style="bold")
     print_labelled(
         console,
@@ -78,11 +79,6 @@ def file_rows(files: Sequence[RemoteFile]) -> list[tuple[str, str]]:
         rows.append(("", f"{file.name}  {size}{checksum}"))
     more = len(files) - _FILES_SHOWN
     return [*rows, ("", f"… and {more} more")] if more > 0 else rows
-
-
-def open_console() -> Console:
-    """Return standard output, for plain text."""
-    return Console(highlight=False, markup=False)
 
 
 def print_labelled(console: Console, *rows: tuple[str, str]) -> None:

@@ -24,7 +24,8 @@ from rich.table import Column
 from downloaders.base import DownloadPlan, RemoteFile
 from downloaders.disk import free_bytes
 from downloaders.raw_folder import RawFolder
-from pipelines.cli.datasets_view import NARROW, file_rows, open_console, plan_bytes, print_labelled
+from pipelines.cli.consoles import open_console
+from pipelines.cli.datasets_view import NARROW, file_rows, plan_bytes, print_labelled
 from pipelines.jobs.download import DownloadReport
 from pipelines.jobs.download_threads import FileProgress
 
@@ -35,7 +36,7 @@ _LINE_EVERY_BYTES = 1_000_000_000
 
 def show_plan(plan: DownloadPlan, raw: RawFolder, origin: str | None) -> None:
     """Print what will be brought, from where, to where."""
-    console = open_console()
+    console = open_console(wraps=True)
     console.print(f"{plan.entry.title}: {' '.join(plan.splits)}", style="bold")
     print_labelled(
         console,
@@ -50,7 +51,7 @@ def show_plan(plan: DownloadPlan, raw: RawFolder, origin: str | None) -> None:
 
 def show_report(report: DownloadReport) -> None:
     """Print one line per file on standard output, and one per failure on standard error."""
-    console = open_console()
+    console = open_console(wraps=True)
     for outcome in report.outcomes:
         if outcome.status == "failed":
             continue
@@ -78,7 +79,7 @@ def open_progress(*, published_sizes: bool) -> Iterator[FileProgress]:
     published_sizes
         Whether the files have the sizes that their publisher states; not with --any-content.
     """
-    console = open_console()
+    console = open_console(wraps=True)
     if not console.is_terminal:
         yield _Lines(console, published_sizes)
         return

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.filesize import decimal
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from pipelines.cli.publish_view import open_console
+from pipelines.cli.consoles import open_console
 
 if TYPE_CHECKING:
     from pipelines.exchange.base import ExportedShard, ExportRecord

@@ -3,18 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 
-from pipelines.cli.options import DEFAULT_ROOT, Root
+from pipelines.cli.options import DEFAULT_ROOT, Force, Part, Root
 from schemas.errors import UsageError
-
-if TYPE_CHECKING:
-    from rich.console import Console
-
-    from pipelines.engine.work import RunReport
-    from pipelines.jobs.cache import CachePlan
 
 _OVERLAP = 2
 """Shards at a time: one is read while another is written."""
@@ -53,10 +47,7 @@ def import_dump(
         Literal["float16-autocast", "bfloat16-autocast", "float32"],
         typer.Option(help="Arithmetic of the teacher, as far as you know; part of its digest."),
     ] = "float16-autocast",
-    part: Annotated[
-        str,
-        typer.Option("--slice", metavar="i/n", help="Only part i of n (from 0), for job arrays."),
-    ] = "0/1",
+    part: Part = "0/1",
     max_quarantined: Annotated[
         str,
         typer.Option(
@@ -64,15 +55,13 @@ def import_dump(
             help="Samples without a record: a share of each shard and of all, or a count by shard.",
         ),
     ] = "1%",
-    force: Annotated[
-        bool, typer.Option("--force", help="Also when the disk looks too full.")
-    ] = False,
+    force: Force = False,
 ) -> None:
     """Take the features of a teacher that another program has dumped. The same command resumes."""
-    from rich.console import Console
-
     from pipelines.cli import cache_view as view
-    from pipelines.engine.executor import Slice
+    from pipelines.cli.consoles import open_console
+    from pipelines.cli.run_plans import is_complete, run_plans
+    from pipelines.engine.executor import LocalExecutor, Slice
     from pipelines.exchange.dump_layout import find_layout
     from pipelines.exchange.dump_reader import Dump
     from pipelines.exchange.import_dump import identify, plan_import
@@ -85,40 +74,14 @@ def import_dump(
     opened = Dump(open_store(dump), find_layout(format_), item_shape=_shape(shape), epoch=epoch)
     teacher = identify(opened, precision, _digest(checkpoint))
     plan = plan_import(target, teacher, budget, Slice.parse(part))
-    console = Console(highlight=False, markup=False, soft_wrap=True)
+    console = open_console()
     view.show_teacher(console, opened.where, teacher.spec)
     view.show_plan(console, plan, free_space(target.store))
     if not force:
         require_space(target.store, [plan])
-    report = _run(console, plan)
-    if report is None:
-        return
-    whole = report.done + report.skipped == len(plan.stages[0].units)
-    if view.show_excess(console, budget, [report]) or not whole:
+    reports = run_plans(console, [plan], lambda: LocalExecutor(overlap=_OVERLAP), workers=1)
+    if view.show_excess(console, budget, reports.values()) or not is_complete([plan], reports):
         raise typer.Exit(1)
-
-
-def _run(console: Console, plan: CachePlan) -> RunReport | None:
-    """Do what is left of a plan, and show it; return None when nothing is."""
-    from pipelines.cli import cache_view as view
-    from pipelines.cli.progress import open_progress
-    from pipelines.engine.executor import LocalExecutor
-    from pipelines.jobs.cache_run import run_stage
-    from pipelines.store.run_log import RunLog
-
-    (planned,) = plan.stages
-    title = f"{plan.split.name} {planned.stage.name}"
-    if not planned.units:
-        console.print(f"{title}: complete")
-        return None
-    executor = LocalExecutor(overlap=_OVERLAP)
-    with (
-        RunLog(plan.split.store, 1) as log,
-        open_progress(console, title, len(planned.units)) as progress,
-    ):
-        report = run_stage(planned, executor, title, progress, log)
-    view.show_report(console, title, report, len(planned.units))
-    return report
 
 
 def _place(name: str) -> tuple[str, str]:

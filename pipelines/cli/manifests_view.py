@@ -10,7 +10,7 @@ from rich import box
 from rich.filesize import decimal
 from rich.table import Table
 
-from pipelines.cli.publish_view import open_console
+from pipelines.cli.consoles import open_console
 
 if TYPE_CHECKING:
     from pipelines.store.published import PublishedManifest

@@ -10,6 +10,7 @@ from rich.filesize import decimal
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from pipelines.cli.consoles import open_console
 from pipelines.engine.work import Failure, Listener, UnitReport
 from pipelines.jobs.check_counts import CountCheck
 from pipelines.jobs.shard_normalized import NormalizeStage
@@ -30,7 +31,7 @@ def open_progress(stage: NormalizeStage, *, quiet: bool = False) -> Iterator[Lis
     quiet
         Keep standard output for something else.
     """
-    console = Console(highlight=False, markup=False, stderr=quiet)
+    console = open_console(stderr=quiet, wraps=True)
     title = f"{stage.normalizer.dataset}/{stage.normalizer.split}"
     if not console.is_terminal:
         yield _Lines(console, title, len(stage.plans))
@@ -45,7 +46,7 @@ def open_progress(stage: NormalizeStage, *, quiet: bool = False) -> Iterator[Lis
 def warn_counts(check: CountCheck) -> None:
     """Print on standard error what differs from the published counts, if anything does."""
     if check.differences:
-        console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+        console = open_console(stderr=True)
         console.print(f"warning: {check}")
 
 
@@ -58,7 +59,7 @@ def show_split(described: SplitDescription) -> None:
     for name, value in (*_shard_lines(record), *_count_lines(record), *_report_lines(described)):
         table.add_row(name, value)
     table.add_row("bytes", decimal(described.bytes))
-    console = Console(highlight=False, markup=False)
+    console = open_console(wraps=True)
     console.print(f"{record.dataset}/{record.split}", style="bold")
     console.print(table)
 

@@ -33,6 +33,12 @@ Precision = Annotated[
     typer.Option("--precision", help="Arithmetic of the teacher; part of its digest."),
 ]
 
+Part = Annotated[
+    str,
+    typer.Option("--slice", metavar="i/n", help="Only part i of n (from 0), for job arrays."),
+]
+Force = Annotated[bool, typer.Option("--force", help="Also when the disk looks too full.")]
+
 CacheFolder = Annotated[
     Path | None,
     typer.Option(

@@ -76,13 +76,12 @@ def plan(
     Exit code 1 when what is left to cache does not fit beside what is stored.
     """
     from pipelines.cli import plan_view as view
-    from pipelines.jobs.cache import free_space
+    from pipelines.jobs.cache import free_space, require_room
     from pipelines.jobs.plan import PEAK_TFLOPS, Prices, make_plan, recorded_speeds
     from pipelines.jobs.plan_download import plan_download
     from pipelines.jobs.split_sizes import split_sizes
     from pipelines.store.open import open_store
     from pipelines.teachers.outline import outline_teacher
-    from schemas.errors import StorageError
     from schemas.ids import canonical_json
 
     store = open_store(root)
@@ -124,10 +123,5 @@ def plan(
         typer.echo(canonical_json(planned), nl=False)
     else:
         view.show_plan(planned)
-    if not planned.fits:
-        raise StorageError(
-            f"the features do not fit into {root}",
-            expected=f"{planned.bytes_left} bytes free",
-            got=f"{planned.free_bytes} bytes free",
-            fix="Free some space, choose fewer --features or a smaller codec (image.trunk@int8).",
-        )
+    smaller = "or a smaller codec (image.trunk@int8)."
+    require_room(root, planned.bytes_left, planned.free_bytes, smaller)

@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.filesize import decimal
 from rich.table import Table
 
+from pipelines.cli.consoles import open_console
 from pipelines.jobs.plan import Plan, PlannedSplit
 from pipelines.jobs.plan_download import PlannedDownload
 
@@ -20,7 +21,7 @@ _ROWS = {
 
 def show_plan(plan: Plan) -> None:
     """Print a plan: splits, then the sums."""
-    console = Console(highlight=False, markup=False, soft_wrap=True)
+    console = open_console()
     for split in plan.splits:
         _show_split(console, split)
     facts = Table.grid(padding=(0, 2))

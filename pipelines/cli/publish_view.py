@@ -11,6 +11,8 @@ from rich.filesize import decimal
 from rich.progress import Progress
 from rich.table import Table
 
+from pipelines.cli.consoles import open_console
+
 if TYPE_CHECKING:
     from pipelines.report.summary import ManifestSummary
     from pipelines.store.findings import Finding
@@ -19,11 +21,6 @@ if TYPE_CHECKING:
     from schemas.features import FeatureSpec
 
 _WIDE = 80
-
-
-def open_console(*, stderr: bool = False) -> Console:
-    """Return a console that leaves keys and paths as they are."""
-    return Console(highlight=False, markup=False, soft_wrap=True, stderr=stderr)
 
 
 def show_published(published: PublishedManifest) -> None:

@@ -30,7 +30,7 @@ def status(
     json: Annotated[bool, typer.Option("--json", help="Print the numbers as JSON.")] = False,
 ) -> None:
     """Show how far the features of a root are, and who works on them; from any machine."""
-    from pipelines.cli.publish_view import open_console
+    from pipelines.cli.consoles import open_console
     from pipelines.jobs.status import root_status
     from pipelines.store.open import open_store
     from schemas.ids import canonical_json

@@ -46,6 +46,7 @@ def verify(
     """Check all files behind a manifest; exit code 1 when anything is wrong."""
     from pipelines.cli import audit_view
     from pipelines.cli import publish_view as view
+    from pipelines.cli.consoles import open_console
     from pipelines.jobs.audit_amount import Amount
     from pipelines.store.open import open_store
     from pipelines.store.published import find_manifest
@@ -55,7 +56,7 @@ def verify(
     amount = Amount.parse(recompute) if recompute else None
     store = open_store(root)
     published = find_manifest(store, manifest)
-    console = view.open_console(stderr=json)
+    console = open_console(stderr=json)
     with view.VerifyProgress("checks") as progress:
         found = verify_manifest(store, published, deep=deep, listener=progress)
     view.show_findings(console, found.findings)

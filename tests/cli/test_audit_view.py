@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from pipelines.cli.audit_view import show_audit
-from pipelines.cli.publish_view import open_console
+from pipelines.cli.consoles import open_console
 from pipelines.jobs.audit import Audit
 from pipelines.jobs.audit_shard import ShardAudit
 from pipelines.jobs.audit_summary import summarize
