@@ -126,13 +126,18 @@ def open_normalized(store: ObjectStore, dataset: str, splits: Sequence[str]) -> 
 
 def require_space(store: ObjectStore, plans: Sequence[CachePlan]) -> None:
     """Raise ``StorageError`` unless the disk has room for all plans; a bucket always has."""
-    free, needed = free_space(store), sum(plan.bytes_left for plan in plans)
+    needed = sum(plan.bytes_left for plan in plans)
+    require_room(store.url, needed, free_space(store), "or go ahead with --force.")
+
+
+def require_room(root: str, needed: int, free: int | None, otherwise: str) -> None:
+    """Raise ``StorageError`` unless ``needed`` bytes of features fit into ``free``."""
     if free is not None and needed > free:
         raise StorageError(
-            f"the features do not fit into {store.url}",
+            f"the features do not fit into {root}",
             expected=f"{needed} bytes free",
             got=f"{free} bytes free",
-            fix="Free some space, choose fewer --features, or go ahead with --force.",
+            fix=f"Free some space, choose fewer --features, {otherwise}",
         )
 
 
@@ -310,8 +315,7 @@ def _plan_stage(stage: FeatureStage[Any], part: Slice) -> PlannedStage:
 def _complete_shards(array: FeatureArray) -> frozenset[int]:
     """Return the shards that are there, of an array that must be the wanted one."""
     complete = frozenset(committed_shards(array.store, array.folder))
-    if array.store.size(layout.array_metadata_key(array.folder)) is not None:
-        array.require_same()
+    array.require_same_or_new()
     return complete
 
 

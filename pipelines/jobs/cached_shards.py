@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from pipelines.jobs.split_sizes import SplitSize
 from pipelines.store import layout
-from pipelines.store.arrays import read_array_record
+from pipelines.store.arrays import find_array_record
 from pipelines.store.commits import committed_shards
 from pipelines.store.objects import ObjectStore
 from schemas.features import FeatureSpec, Precision
@@ -58,9 +58,10 @@ def _shards_of(
     split, shards = size.split_record, {}
     for feature in features:
         folder = layout.array_folder(size.dataset, size.split, teacher, feature.array_name)
-        if split is None or store.size(layout.array_metadata_key(folder)) is None:
+        record = find_array_record(store, folder)
+        # Imported features are of no teacher that could cache the rest.
+        if split is None or record is None or record.teacher.tokenize is None:
             continue
-        record = read_array_record(store, folder)
         follows = record.feature == feature and record.split_digest == split.digest
         if follows and record.teacher.precision == precision:
             shards[feature.array_name] = frozenset(committed_shards(store, folder))

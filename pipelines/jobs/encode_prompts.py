@@ -13,8 +13,7 @@ import torch
 from pipelines.jobs.encode_images import ImageEncoder, ShardImages
 from pipelines.jobs.forward import Forward
 from pipelines.jobs.unit_writer import UnitWriter
-from pipelines.store import layout
-from pipelines.store.arrays import read_array_record
+from pipelines.store.arrays import find_array_record
 from pipelines.store.splits import Split, StoredObject, StoredSample
 from pipelines.teachers.base import PROMPTED, DeviceFeatures, Features, Teacher
 from schemas.features import RowKind
@@ -162,8 +161,7 @@ def prompts_per_shard(split: Split, folder: str) -> int:
 
     An array that is there says it: counting reads all commit records of the split.
     """
-    if split.store.size(layout.array_metadata_key(folder)) is not None:
-        record = read_array_record(split.store, folder)
-        if record.split_digest == split.digest:
-            return record.rows_per_shard
+    record = find_array_record(split.store, folder)
+    if record is not None and record.split_digest == split.digest:
+        return record.rows_per_shard
     return split.most_prompts

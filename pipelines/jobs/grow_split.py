@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from msgspec.structs import replace
 
 from pipelines.store import layout
-from pipelines.store.arrays import FeatureArray, read_array_record
+from pipelines.store.arrays import FeatureArray, find_array_record
 from pipelines.store.objects import ObjectStore
 from pipelines.store.published import manifest_names, manifest_versions, read_version
 from pipelines.store.splits import Split
@@ -90,5 +90,6 @@ def _arrays(store: ObjectStore, dataset: str, split: str) -> Iterator[tuple[str,
     for teacher in store.folders(top):
         for name in store.folders(f"{top}/{teacher}"):
             folder = layout.array_folder(dataset, split, teacher, name)
-            if store.size(layout.array_metadata_key(folder)) is not None:
-                yield folder, read_array_record(store, folder)
+            record = find_array_record(store, folder)
+            if record is not None:
+                yield folder, record

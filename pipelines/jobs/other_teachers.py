@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from pipelines.jobs.cache import CachePlan
 from pipelines.store import layout
-from pipelines.store.arrays import read_array_record
+from pipelines.store.arrays import find_array_record
 from schemas.errors import IdentityError
 from schemas.features import TeacherSpec, differing_fields, nearest_teacher
 
@@ -46,7 +46,6 @@ def _others(plan: CachePlan) -> Iterator[tuple[str, TeacherSpec]]:
         for array in plan.arrays:
             name = array.feature.array_name
             folder = layout.array_folder(record.dataset, record.split, teacher, name)
-            if store.size(layout.array_metadata_key(folder)) is not None:
-                spec = read_array_record(store, folder).teacher
-                if spec.tokenize is not None:
-                    yield folder, spec
+            found = find_array_record(store, folder)
+            if found is not None and found.teacher.tokenize is not None:
+                yield folder, found.teacher

@@ -96,6 +96,8 @@ class PlannedSplit(msgspec.Struct, frozen=True, kw_only=True):
     """Digest of the teacher whose shards are there; None when there are none."""
     device_hours: dict[RowKind, float]
     """For what is left."""
+    without_figures: tuple[RowKind, ...]
+    """Kinds of rows that are left, of which nobody knows how long they take."""
     epoch_bytes: int | None
     """What one epoch of a student reads: each image and each of its features once."""
     epoch_reads: int
@@ -223,6 +225,7 @@ def _plan_split(
         features=tuple(_planned(size, spec, cached) for spec in specs),
         cached_by=cached.teacher,
         device_hours=hours,
+        without_figures=unknown,
         epoch_bytes=None if size.image_bytes is None else feature_bytes + size.image_bytes,
         epoch_reads=size.count("sample") * (1 + len(epoch)) if epoch else 0,
         notes=_notes(size, kinds, cached, unknown),
@@ -231,7 +234,7 @@ def _plan_split(
 
 def _hours(
     size: SplitSize, specs: Sequence[FeatureSpec], cached: CachedShards, speeds: Speeds
-) -> tuple[dict[RowKind, float], list[RowKind]]:
+) -> tuple[dict[RowKind, float], tuple[RowKind, ...]]:
     """Return device hours for what is left, by kind of rows, and the kinds without a figure."""
     whole: dict[RowKind, frozenset[int]] = {}
     for spec in specs:
@@ -245,7 +248,7 @@ def _hours(
         for kind, count in rows.items()
         if kind in speeds.seconds
     }
-    return hours, [kind for kind, count in rows.items() if count and kind not in hours]
+    return hours, tuple(kind for kind, count in rows.items() if count and kind not in hours)
 
 
 def _notes(
@@ -284,13 +287,8 @@ def _puts(array: PlannedFeature) -> int:
 
 def _sum_hours(splits: Sequence[PlannedSplit]) -> float | None:
     """Return the device hours of all splits; None when a kind of rows has no figure."""
-    for split in splits:
-        left = [feature.array for feature in split.features if feature.shards_left]
-        kinds = {get_feature(array.partition("@")[0]).rows for array in left}
-        if kinds & _ON_IMAGES:
-            kinds.add("sample")
-        if not kinds <= split.device_hours.keys():
-            return None
+    if any(split.without_figures for split in splits):
+        return None
     return sum(sum(split.device_hours.values()) for split in splits)
 
 

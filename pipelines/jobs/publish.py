@@ -10,7 +10,7 @@ import msgspec
 
 from pipelines.jobs.publish_indexes import PublishedIndexes
 from pipelines.store import layout
-from pipelines.store.arrays import FeatureArray, read_array_record, zarr_metadata
+from pipelines.store.arrays import FeatureArray, find_array_record, zarr_metadata
 from pipelines.store.commits import put_identical
 from pipelines.store.objects import ObjectStore
 from pipelines.store.products import StoredCommit, read_product
@@ -227,13 +227,12 @@ def _find_arrays(split: Split) -> Iterator[ArrayRecord]:
         for array in split.store.folders(f"{top}/{teacher}")
     )
     for folder in folders:
-        key = layout.array_metadata_key(folder)
-        if split.store.size(key) is None:
+        record = find_array_record(split.store, folder)
+        if record is None:
             continue
-        record = read_array_record(split.store, folder)
         if folder != _array_folder(record):
             raise IdentityError(
-                f"{key} lies in the folder of another array",
+                f"{layout.array_metadata_key(folder)} lies in the folder of another array",
                 expected=_array_folder(record),
                 got=folder,
                 fix="Restore the folder's name, or remove it and cache anew.",
@@ -326,7 +325,8 @@ def _check_commit(
         shard=shard,
         identity=record.teacher.digest,
     )
-    if changed := differing_fields(wanted, commit):
+    if wanted != commit:
+        changed = differing_fields(wanted, commit)
         raise IdentityError(
             f"{stored.file.key} is of another array, wanted != stored: {'; '.join(changed)}",
             fix="Restore the file, or remove the array's folder and cache again.",

@@ -93,8 +93,16 @@ class FeatureArray:
         IdentityError
             The message names each field of zarr.json that differs, with both values.
         """
-        changed = differing_fields(self.record, read_array_record(self.store, self.folder))
-        if changed:
+        self._require_same(read_array_record(self.store, self.folder))
+
+    def require_same_or_new(self) -> None:
+        """As ``require_same``, but the array need not exist yet."""
+        stored = find_array_record(self.store, self.folder)
+        if stored is not None:
+            self._require_same(stored)
+
+    def _require_same(self, stored: ArrayRecord) -> None:
+        if changed := differing_fields(self.record, stored):
             raise IdentityError(
                 f"{layout.array_metadata_key(self.folder)} belongs to another array, "
                 f"wanted != stored: {'; '.join(changed)}",
@@ -177,6 +185,14 @@ def read_array_record(store: ObjectStore, folder: str) -> ArrayRecord:
         return msgspec.convert(metadata["attributes"][_ATTRIBUTE], ArrayRecord)
     except (KeyError, TypeError, msgspec.ValidationError) as cause:
         raise DataError(f"{key} has no valid attribute {_ATTRIBUTE!r}: {cause}") from cause
+
+
+def find_array_record(store: ObjectStore, folder: str) -> ArrayRecord | None:
+    """Return what the zarr.json of ``folder`` says of the array; None when there is none."""
+    try:
+        return read_array_record(store, folder)
+    except FileNotFoundError:
+        return None
 
 
 def zarr_metadata(record: ArrayRecord) -> dict[str, Any]:
