@@ -28,7 +28,7 @@ from zarr.codecs import BytesCodec, Crc32cCodec
 
 from pipelines.engine.executor import LocalExecutor, Slice
 from pipelines.engine.progress import Progress
-from pipelines.exchange.dump_layout import LAYOUTS, keys_name, record_bytes, values_name
+from pipelines.exchange.dump_layout import LAYOUTS, SEED_BYTES, keys_name, values_name
 from pipelines.exchange.dump_reader import Dump
 from pipelines.exchange.import_dump import identify, plan_import
 from pipelines.jobs.cache import CachePlan
@@ -38,7 +38,8 @@ from pipelines.store.splits import Split
 
 SHAPE = (1024, 72, 72)
 ROWS_PER_SHARD = 16
-SEED_BYTES = 4
+ITEM_BYTES = 2 * 1024 * 72 * 72
+RECORD_BYTES = SEED_BYTES + ITEM_BYTES
 
 
 class Bench:
@@ -71,7 +72,7 @@ class Bench:
 
     @property
     def bytes(self) -> int:
-        return self.records * (record_bytes(SHAPE) - SEED_BYTES)
+        return self.records * (ITEM_BYTES)
 
     def timed(self, name: str, run: Callable[[], None]) -> Callable[[], float]:
         """Return a run that yields its wall time, and notes its processor time."""
@@ -94,14 +95,14 @@ class Bench:
         """The limit."""
         out = self.folder / "out"
         out.mkdir()
-        buffer = memoryview(bytearray(record_bytes(SHAPE) - SEED_BYTES))
+        buffer = memoryview(bytearray(ITEM_BYTES))
         files = [os.open(self.dump / values_name(rank), os.O_RDONLY) for rank in range(2)]
         for shard in range(self.split.record.shards):
             with (out / str(shard)).open("wb", buffering=0) as file:
                 begin = shard * ROWS_PER_SHARD
                 for key in self.keys[begin : begin + ROWS_PER_SHARD]:
                     rank, place = self.places[key]
-                    os.preadv(files[rank], [buffer], place * record_bytes(SHAPE) + SEED_BYTES)
+                    os.preadv(files[rank], [buffer], place * RECORD_BYTES + SEED_BYTES)
                     file.write(buffer)
                 os.fsync(file.fileno())
         for file_number in files:
@@ -120,9 +121,9 @@ class Bench:
             filters=None,
         )
         maps = [
-            np.memmap(self.dump / values_name(rank), np.uint8, "r").reshape(
-                -1, record_bytes(SHAPE)
-            )[:, SEED_BYTES:]
+            np.memmap(self.dump / values_name(rank), np.uint8, "r").reshape(-1, RECORD_BYTES)[
+                :, SEED_BYTES:
+            ]
             for rank in range(2)
         ]
         for begin in range(0, self.records, ROWS_PER_SHARD):

@@ -9,7 +9,6 @@ Source: ``data/augmentation/manager.py`` and ``dataset_wrapper.py`` in microsoft
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import prod
 
 from schemas.features import FeatureSpec, PreprocessSpec, get_feature
 from schemas.ids import nearest_name
@@ -79,11 +78,6 @@ def find_layout(name: str) -> DumpLayout:
     if name not in LAYOUTS:
         raise nearest_name("layout of dumps", name, LAYOUTS)
     return LAYOUTS[name]
-
-
-def record_bytes(item_shape: tuple[int, ...]) -> int:
-    """Return the size of a record."""
-    return SEED_BYTES + 2 * prod(item_shape)
 
 
 def keys_name(rank: int) -> str:

@@ -17,7 +17,6 @@ from pipelines.exchange.dump_layout import (
     DumpLayout,
     epoch_folder,
     keys_name,
-    record_bytes,
     values_name,
 )
 from pipelines.store.objects import ObjectStore
@@ -72,7 +71,7 @@ class Dump:
         self.folder, sizes = _find_folder(store, epoch)
         self._epoch = epoch
         _require_channels(self.folder, self.feature)
-        self._record_bytes = record_bytes(self.feature.item_shape)
+        self._record_bytes = SEED_BYTES + self.feature.item_bytes
         self.ranks = [self._open_rank(rank, sizes) for rank in _require_all(self.where, sizes)]
         self._starts = np.cumsum([0, *(len(rank.keys) for rank in self.ranks)])
         self._keys: DumpKeys | None = None
@@ -120,7 +119,8 @@ class Dump:
             found.update(f"{rank.bytes}\n".encode())
             for key in rank.keys.to_pylist():
                 found.update(f"{key}\n".encode())
-            for record in np.linspace(0, len(rank.keys) - 1, _SAMPLED_RECORDS).astype(int):
+            sampled = _SAMPLED_RECORDS if len(rank.keys) else 0
+            for record in np.linspace(0, len(rank.keys) - 1, sampled).astype(int):
                 piece = bytearray(min(_SAMPLED_BYTES, self._record_bytes))
                 self.store.read_into(rank.key, int(record) * self._record_bytes, memoryview(piece))
                 found.update(piece)

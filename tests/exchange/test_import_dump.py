@@ -222,6 +222,23 @@ class TestRoundTrip:
             key, mine = array.shard_key(shard), again.shard_key(shard)
             assert other.get(mine) == store.get(key)
 
+    def test_a_shard_without_features_is_a_rank_without_records(
+        self, store: LocalObjectStore, folder: Path, tmp_path: Path
+    ) -> None:
+        late = {sample.key for sample in stills()[2:]} & sound_keys()
+        only(folder, late)
+        array, _ = run(plan(store, open_dump(folder), budget="100%"))
+        publish(store, "all", select(store, []))
+        made = Export(store, find_manifest(store, "all"), "efficientsam3")
+        made.run(LocalObjectStore(tmp_path / "out"), lambda *_: None)
+        split = tmp_path / "out" / "/".join(STILLS)
+        assert {path.stat().st_size for path in split.glob("rank0-*")} == {0}
+        assert {key: value.tobytes() for key, value in read_dump(split).items()} == stored(array)
+        other = LocalObjectStore(tmp_path / "other")
+        normalize(other, STILLS, [stills()[:2], stills()[2:]])
+        again, _ = run(plan(other, open_dump(split), budget="100%"))
+        assert stored(again) == stored(array)
+
     def test_coco_is_exported_by_file_name_as_its_loaders_ask(self, tmp_path: Path) -> None:
         store = LocalObjectStore(tmp_path / "root")
         normalize(store, ("coco", "val"), [stills()])
