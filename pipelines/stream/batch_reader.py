@@ -11,7 +11,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from pipelines.media.preprocess import resize_by
 from pipelines.store.objects import ObjectStore
 from pipelines.stream.allowance import Allowance
 from pipelines.stream.augment import checked_augments
@@ -28,7 +27,7 @@ from pipelines.stream.phrases import PhraseReader, Phrases, gather_phrases
 from pipelines.stream.prompts import COLUMNS as PROMPT_COLUMNS
 from pipelines.stream.prompts import Prompts, prompts_of
 from pipelines.stream.samples import SampleIndex
-from pipelines.stream.selection import SelectedSplit, shared_preprocess
+from pipelines.stream.selection import SelectedSplit, shared_resize
 from pipelines.stream.stored_rows import stored_dtype, typed
 from schemas.features import RowKind
 from schemas.manifests import Manifest
@@ -126,7 +125,7 @@ class BatchReader:
         self._images: list[ImageReader] = []
         self._image_pool = None
         if options.image_size is not None:
-            resize = resize_by(shared_preprocess(manifest, splits[0]))
+            resize = shared_resize(manifest, splits[0])
             self._images = [
                 ImageReader(
                     store,
@@ -199,17 +198,14 @@ class BatchReader:
         for number in np.unique(numbers).tolist():
             array = self._index.splits[number].arrays[name]
             mine = np.flatnonzero(numbers == number)
-            work += [
-                threads.submit(
-                    array.read,
-                    rows,
-                    out,
-                    mine[run],
-                    verify=self._options.verify,
-                    name=lambda place: f"sample {keys[place]}",
-                )
-                for run in array.runs(rows[mine])
-            ]
+            work += array.start(
+                threads,
+                rows,
+                out,
+                mine,
+                verify=self._options.verify,
+                name=lambda place: f"sample {keys[place]}",
+            )
         return work
 
     def _start_images(

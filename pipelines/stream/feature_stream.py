@@ -79,7 +79,8 @@ class FeatureStream(IterableDataset[Batch]):
         ``shard`` mixes the samples of only ``window`` shards at a time, in random order of shards.
     prefetch
         Batches that are read ahead. With the one that the caller holds, so many and one more are in
-        memory; a batch begins when the caller has let go of the last but one.
+        memory; a batch begins when the caller has let go of the last but one. With ``pin_memory``
+        one more: PyTorch alone knows when it is free.
     verify
         Check each image and each feature against its checksum.
     pin_memory

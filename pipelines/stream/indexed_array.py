@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -77,6 +78,22 @@ class IndexedArray:
             for place in places.tolist():
                 with named(name(place)):
                     self._read(rows, out, [place], verify=verify)
+
+    def start(
+        self,
+        threads: Executor,
+        rows: npt.NDArray[np.int64],
+        out: npt.NDArray[Any],
+        places: Places,
+        *,
+        verify: bool,
+        name: Callable[[int], str],
+    ) -> list[Future[None]]:
+        """Let ``threads`` read these places, run by run; see ``read``."""
+        return [
+            threads.submit(self.read, rows, out, places[run], verify=verify, name=name)
+            for run in self.runs(rows[places])
+        ]
 
     def _read(
         self,

@@ -82,50 +82,29 @@ def gather_rows(
     verify: bool,
 ) -> ObjectRows:
     """Read what belongs to the images of a batch, by the split and row of each."""
-    owners, images, found = [], [], []
-    for image, (number, row, key) in enumerate(
-        zip(numbers.tolist(), rows.tolist(), keys, strict=True)
-    ):
-        for item in readers[number].find(row, key):
-            owners.append(number)
-            images.append(image)
-            found.append(item)
+    samples = list(zip(numbers.tolist(), rows.tolist(), keys, strict=True))
+    by_image = list(threads.map(lambda at: readers[at[0]].find(at[1], at[2]), samples))
+    found = [item for items in by_image for item in items]
+    images = np.repeat(np.arange(len(samples)), [len(items) for items in by_image])
+    owner = numbers[images]
     array_rows = np.array([item["row"] for item in found], dtype=np.int64)
-    owner = np.array(owners, dtype=np.int64)
-    features = {}
-    for name, array in readers[0].arrays.items():
+
+    def name(place: int) -> str:
+        return f"sample {keys[images[place]]}"
+
+    features, work = {}, []
+    for feature, array in readers[0].arrays.items():
         stored = empty_rows(len(found), array.array.feature)
+        features[feature] = typed(stored, array.array.feature)
         for number, reader in enumerate(readers):
             mine = np.flatnonzero(owner == number)
-            _read(reader.arrays[name], array_rows, mine, stored, keys, images, threads, verify)
-        features[name] = typed(stored, array.array.feature)
+            work += reader.arrays[feature].start(
+                threads, array_rows, stored.numpy(), mine, verify=verify, name=name
+            )
+    for future in work:
+        future.result()
     return ObjectRows(
-        image=torch.tensor(images, dtype=torch.int64),
+        image=torch.from_numpy(images),
         names={column: [item[column] for item in found] for column in readers[0].columns},
         features=features,
     )
-
-
-def _read(
-    array: IndexedArray,
-    rows: Rows,
-    mine: Rows,
-    stored: torch.Tensor,
-    keys: Sequence[str],
-    images: Sequence[int],
-    threads: Executor,
-    verify: bool,
-) -> None:
-    work = [
-        threads.submit(
-            array.read,
-            rows,
-            stored.numpy(),
-            mine[run],
-            verify=verify,
-            name=lambda place: f"sample {keys[images[place]]}",
-        )
-        for run in array.runs(rows[mine])
-    ]
-    for future in work:
-        future.result()

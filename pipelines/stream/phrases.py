@@ -77,17 +77,14 @@ class PhraseReader:
             kept, targets = rows[found], places[found]
             names = [texts[place] for place in np.flatnonzero(found).tolist()]
             view = np.empty((len(kept), *out[name].shape[1:]), dtype=out[name].dtype)
-            work = [
-                threads.submit(
-                    array.read,
-                    kept,
-                    view,
-                    run,
-                    verify=self._verify,
-                    name=lambda place, names=names: f"phrase {names[place]!r}",  # type: ignore[misc]
-                )
-                for run in array.runs(kept)
-            ]
+            work = array.start(
+                threads,
+                kept,
+                view,
+                np.arange(len(kept)),
+                verify=self._verify,
+                name=lambda place, names=names: f"phrase {names[place]!r}",  # type: ignore[misc]
+            )
             for future in work:
                 future.result()
             out[name][targets] = view

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from pipelines.media.preprocess import Resize_HWC, resize_by, resize_to_square
 from schemas.errors import IdentityError, UsageError
 from schemas.features import (
     FeatureSpec,
-    PreprocessSpec,
     RowKind,
     TeacherSpec,
     nearest_teacher,
@@ -154,8 +154,8 @@ def select_splits(
     return tuple(selected)
 
 
-def shared_preprocess(manifest: Manifest, selected: SelectedSplit) -> PreprocessSpec:
-    """Return how the teachers of a stream's features prepare an image.
+def shared_resize(manifest: Manifest, selected: SelectedSplit) -> Resize_HWC:
+    """Return how the teachers of a stream's features bring an image to a size.
 
     Raises
     ------
@@ -167,13 +167,14 @@ def shared_preprocess(manifest: Manifest, selected: SelectedSplit) -> Preprocess
         for name, item in selected.features.items()
         if item.feature.rows != "phrase"
     }
-    if len({spec.resize for spec in seeing.values()}) > 1:
+    if len({(spec.resize, spec.mean if spec.pads else None) for spec in seeing.values()}) > 1:
         ways = ", ".join(f"{name} by {spec.resize}" for name, spec in seeing.items())
         raise UsageError(
             f"the teachers of manifest {manifest.name} prepare images in different ways: {ways}",
             fix="Read these features by a stream each.",
         )
-    return next(iter(seeing.values()), PreprocessSpec(image_size=0))
+    spec = next(iter(seeing.values()), None)
+    return resize_to_square if spec is None else resize_by(spec)
 
 
 def _require_named(

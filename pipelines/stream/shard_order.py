@@ -75,11 +75,14 @@ class ShardOrder:
         return (np.cumsum(self.counts) - self.counts)[shards] + within
 
     def _planned(self, number: int) -> _Epoch:
-        if self._plan is None or self._plan.number != number:
+        # Two iterators may ask at once: what is returned is never read back from ``self``.
+        plan = self._plan
+        if plan is None or plan.number != number:
             order = Order(samples=len(self.counts), seed=self.seed)
             first = number * len(self.counts)
             shards = order.at(np.arange(first, first + len(self.counts), dtype=np.int64))
             ends = np.cumsum(self.counts[shards])
             lasts = np.arange(self.window - 1, len(shards) + self.window - 1, self.window)
-            self._plan = _Epoch(number, shards, ends, ends[np.minimum(lasts, len(shards) - 1)])
-        return self._plan
+            plan = _Epoch(number, shards, ends, ends[np.minimum(lasts, len(shards) - 1)])
+            self._plan = plan
+        return plan
