@@ -31,6 +31,11 @@ class PreprocessSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
     std: tuple[float, float, float] = (0.5, 0.5, 0.5)
 
+    @property
+    def pads(self) -> bool:
+        """Whether the longer side fills the square, and the rest of it is empty."""
+        return self.resize == "longest-side-pad-bilinear-antialias-float32"
+
 
 class TokenizeSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How a phrase becomes token ids."""
@@ -70,6 +75,11 @@ class TeacherSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     def digest(self) -> str:
         """16 hex characters: part of the path of every array this teacher fills."""
         return digest_bytes(canonical_json(self))[:16]
+
+    @property
+    def imported(self) -> bool:
+        """Whether another program has computed the features: nothing here can do it again."""
+        return self.weights.startswith(("file:", "dump:"))
 
     def require_same(self, other: TeacherSpec, where: str) -> None:
         """Refuse ``other`` unless it is this very teacher.

@@ -181,5 +181,6 @@ def _how_to_read(feature: FeatureSpec) -> list[str]:
         )
         lines.append(f"Its bytes are {listed}.")
     if codec.formula:
-        lines.append(f"A value is `{codec.formula}`, g its first index.")
+        index = ", g its first index" if parts else ""
+        lines.append(f"A value is `{codec.formula}`{index}.")
     return lines

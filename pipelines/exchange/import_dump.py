@@ -171,13 +171,13 @@ def plan_import(split: Split, teacher: DumpedTeacher, budget: Budget, part: Slic
 def measure_coverage(split: Split, dump: Dump) -> Coverage:
     """Return how many samples of a split are in a dump; reads the samples tables."""
     keys = _sound_keys(split)
-    known, distinct = dump.keys.all, len(dump.keys) - dump.keys.repeated()
+    known, repeated = dump.keys.all, dump.keys.repeated()
     found = int(pc.sum(pc.is_in(keys, value_set=known)).as_py() or 0)
     return Coverage(
         samples=len(keys),
         found=found,
-        unknown=distinct - found,
-        repeated=dump.keys.repeated(),
+        unknown=len(dump.keys) - repeated - found,
+        repeated=repeated,
     )
 
 
@@ -203,7 +203,7 @@ def _require_covered(split: Split, dump: Dump, budget: Budget) -> Coverage:
 
 def _sound_keys(split: Split) -> pa.Array:
     def read(shard: int) -> pa.Array:
-        table = split.samples_table(shard)
+        table = split.samples_table(shard, ["key", "quarantine"])
         return table.filter(pc.is_null(table["quarantine"]))["key"].combine_chunks()
 
     with ThreadPoolExecutor(_TABLE_READERS, thread_name_prefix="samples") as pool:

@@ -65,8 +65,12 @@ class MdsFormat:
         self, target: ObjectStore, place: str, content: ShardContent
     ) -> tuple[tuple[FileRecord, ...], Any]:
         """See ``ExportFormat.write_shard``."""
-        sizes = [self._sample_bytes(*item) for item in _varying(content)]
-        samples = self._samples(content)
+        heads = [_head(facts) for facts in content.described()]
+        sizes = [
+            self._sample_bytes(head, image)
+            for head, image in zip(heads, content.image_sizes, strict=True)
+        ]
+        samples = self._samples(heads, content)
         files, entries = [], []
         for number, group in enumerate(_groups(sizes)):
             with new_file(target, f"{place}.{shard_name(number)}.mds") as file:
@@ -92,9 +96,9 @@ class MdsFormat:
             key, body = f"{split}/index.json", canonical_json({"version": 2, "shards": entries})
             put_identical(target, table_record(key, body), body)
 
-    def _sample_bytes(self, facts: bytes, key: str, extension: str, image: int) -> int:
-        """Return the size of a sample, with those of its columns."""
-        varying = [len(facts), len(key.encode()), len(extension.encode()), image]
+    def _sample_bytes(self, head: Mapping[str, bytes], image: int) -> int:
+        """Return the size of a sample, with those of its columns that vary."""
+        varying = [*map(len, head.values()), image]
         fixed = sum(size for _, size in self._columns.values() if size is not None)
         return 4 * len(varying) + sum(varying) + fixed
 
@@ -104,16 +108,12 @@ class MdsFormat:
         offsets = begin + np.cumsum([0, *sizes])
         return np.array([len(sizes), *offsets], "<u4").tobytes() + config
 
-    def _samples(self, content: ShardContent) -> Iterator[list[Buffer]]:
-        rows = zip(content.described(), content.images(), content.features(), strict=True)
-        for facts, image, features in rows:
+    def _samples(
+        self, heads: Sequence[Mapping[str, bytes]], content: ShardContent
+    ) -> Iterator[list[Buffer]]:
+        for head, image, features in zip(heads, content.images(), content.features(), strict=True):
             values: dict[str, Buffer] = {name: as_bytes(row) for name, row in features.items()}
-            values |= {
-                "key": facts["key"].encode(),
-                "extension": facts["extension"].encode(),
-                "image": image,
-                "facts": _json(facts),
-            }
+            values |= {**head, "image": image}
             varying = [len(values[name]) for name, (_, size) in self._columns.items() if not size]
             yield [np.array(varying, "<u4").tobytes(), *(values[name] for name in self._columns)]
 
@@ -122,14 +122,13 @@ class MdsFormat:
         return {**self._config, "samples": samples, "raw_data": raw, "zip_data": None}
 
 
-def _varying(content: ShardContent) -> Iterator[tuple[bytes, str, str, int]]:
-    """Yield of each sample what of it varies in size; of its image, the size alone."""
-    for facts, image in zip(content.described(), content.image_sizes, strict=True):
-        yield _json(facts), facts["key"], facts["extension"], image
-
-
-def _json(facts: Mapping[str, Any]) -> bytes:
-    return msgspec.json.encode(facts, order="deterministic")
+def _head(facts: Mapping[str, Any]) -> dict[str, bytes]:
+    """Return the columns of a sample beside its image and its features."""
+    return {
+        "key": facts["key"].encode(),
+        "extension": facts["extension"].encode(),
+        "facts": msgspec.json.encode(facts, order="deterministic"),
+    }
 
 
 def _groups(sizes: Sequence[int]) -> Iterator[Sequence[int]]:

@@ -123,7 +123,7 @@ def _distinct_options(specs: Sequence[TeacherSpec], device: str) -> list[Teacher
 
     Imported features cannot be computed again; they are an error only where there are no others.
     """
-    computed = [spec for spec in specs if spec.tokenize is not None]
+    computed = [spec for spec in specs if not spec.imported]
     return list(dict.fromkeys(options_of(spec, device) for spec in computed or specs))
 
 

@@ -59,8 +59,7 @@ def _shards_of(
     for feature in features:
         folder = layout.array_folder(size.dataset, size.split, teacher, feature.array_name)
         record = find_array_record(store, folder)
-        # Imported features are of no teacher that could cache the rest.
-        if split is None or record is None or record.teacher.tokenize is None:
+        if split is None or record is None or record.teacher.imported:
             continue
         follows = record.feature == feature and record.split_digest == split.digest
         if follows and record.teacher.precision == precision:

@@ -47,5 +47,5 @@ def _others(plan: CachePlan) -> Iterator[tuple[str, TeacherSpec]]:
             name = array.feature.array_name
             folder = layout.array_folder(record.dataset, record.split, teacher, name)
             found = find_array_record(store, folder)
-            if found is not None and found.teacher.tokenize is not None:
+            if found is not None and not found.teacher.imported:
                 yield folder, found.teacher

@@ -100,7 +100,7 @@ def resize_longest_side(
 
 def resize_by(spec: PreprocessSpec) -> Resize_HWC:
     """Return how a teacher brings an image to a size: every pixel to where its features are."""
-    if spec.resize == "bilinear-antialias-uint8":
+    if not spec.pads:
         return resize_to_square
     # What is zero once it is normalized, to the next level.
     red, green, blue = (round(255 * value) for value in spec.mean)

@@ -37,7 +37,7 @@ class TrunkColours:
 
     def __init__(self, array: FeatureArray, rows: Sequence[ShownRow]) -> None:
         self._array = array
-        self._padded = array.record.teacher.preprocess.resize.startswith("longest-side-pad")
+        self._padded = array.record.teacher.preprocess.pads
         self._rows = [row for row in rows if array.reader(row.shard).present[row.row]]
         self.basis: ColourBasis | None = fit_basis(self._maps)
 

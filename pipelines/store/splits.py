@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -96,10 +97,10 @@ class Split:
         size = self.store.size(key)
         return FileRecord(key=key, bytes=size or 0, blake3=self.digest)
 
-    def samples_table(self, shard: int) -> pa.Table:
-        """Samples of a shard, in row order."""
+    def samples_table(self, shard: int, columns: Sequence[str] | None = None) -> pa.Table:
+        """Samples of a shard, in row order; of all columns, or of these."""
         key = layout.samples_key(self.record.dataset, self.record.split, shard)
-        return read_table(self.store, key, SAMPLES)
+        return read_table(self.store, key, SAMPLES, columns)
 
     def annotations_table(self, shard: int) -> pa.Table:
         """Objects of a shard, in row order."""
@@ -109,7 +110,7 @@ class Split:
     def samples(self, shard: int) -> list[StoredSample]:
         """Samples of a shard: item ``r`` is row ``r``."""
         names = list(StoredSample.__dataclass_fields__)
-        rows = self.samples_table(shard).select(names).to_pylist()
+        rows = self.samples_table(shard, names).to_pylist()
         return [StoredSample(**row) for row in rows]
 
     def read_image(self, shard: int, sample: StoredSample) -> bytes:

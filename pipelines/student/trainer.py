@@ -98,7 +98,11 @@ class _Session:
     ) -> None:
         self._count, self._on_step, self._on_failure = len(runs), on_step, on_failure
         self._last_steps = {
-            run: min(run.config.steps, run.step + (stop_after or run.config.steps)) for run in runs
+            run: min(
+                run.config.steps,
+                run.step + (run.config.steps if stop_after is None else stop_after),
+            )
+            for run in runs
         }
         self.learning = [run for run in runs if run.step < self._last_steps[run]]
         self.failures: dict[StudentRun, SamdistillError] = {}

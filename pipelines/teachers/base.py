@@ -63,12 +63,14 @@ def options_of(spec: TeacherSpec, device: str = "cpu") -> TeacherOptions:
     UsageError
         Its features were imported: no teacher here has computed them.
     """
-    if spec.tokenize is None or spec.precision == "float16-autocast":
+    if spec.imported:
         raise UsageError(
             f"the features of teacher {spec.digest} were imported ({spec.architecture}), and no "
             "teacher here computes them",
             fix="Name it by its digest where a choice is asked for.",
         )
+    assert spec.tokenize is not None
+    assert spec.precision != "float16-autocast"
     return TeacherOptions(
         device=device, precision=spec.precision, text_context=spec.tokenize.context
     )
