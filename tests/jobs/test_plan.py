@@ -104,6 +104,21 @@ def test_only_what_is_missing_is_priced(tmp_path: Path) -> None:
     assert (done.bytes_left, done.files_left, done.device_hours) == (0, 0, 0)
 
 
+def test_imported_features_are_not_counted(tmp_path: Path) -> None:
+    split = made.normalize(tmp_path, made.Stills(count=6), rows_per_shard=3)
+    (stage,) = made.plan(split, "image.trunk").stages
+    for unit in stage.units:
+        stage.stage.run(unit)
+    (zarr,) = tmp_path.glob("features/made-up/stills/*/image.trunk/zarr.json")
+    stored = json.loads(zarr.read_text())
+    stored["attributes"]["samdistill"]["teacher"]["weights"] = "dump:made-up"
+    zarr.write_text(json.dumps(stored))
+    (size,) = split_sizes(split.store, "made-up", [], rows_per_shard=64)
+    plan = make_plan(split.store, "tiny", TINY, [size], ("image",), NO_SPEED, free=None)
+    assert plan.splits[0].cached_by is None
+    assert plan.splits[0].features[0].shards_left == 2
+
+
 def test_features_of_an_older_split_or_of_less_use_are_not_counted(tmp_path: Path) -> None:
     split = made.normalize(tmp_path, made.Stills(count=12), rows_per_shard=3)
     (stage,) = made.plan(split, "image.trunk").stages
