@@ -90,8 +90,8 @@ class LowRank(Codec, frozen=True, kw_only=True):
 def _principal_axes(gram_GG: Float32, count: int) -> Float32:
     """Return about the first principal axes, as orthonormal columns, by subspace iteration.
 
-    Four rounds leave 1 to 2 % more of the variance out than a full decomposition would, in a tenth
-    of its time.
+    Four rounds leave little more of the variance out than a full decomposition would, in a tenth of
+    its time (``docs/codecs.md``).
     """
     axes_GR: Float32 = np.random.default_rng(0).standard_normal(
         (len(gram_GG), count), dtype=np.float32

@@ -124,8 +124,10 @@ def train(
         f"{', '.join(students)} on {place}, {published.reference}: {stream.samples} samples, "
         f"{feature} of teacher {spec.digest}"
     )
-    show_training(Trainer(stream, runs))
-    show_requests(store)
+    try:
+        show_training(Trainer(stream, runs))
+    finally:
+        show_requests(store)
 
 
 def _checked_students(names: list[str]) -> list[str]:

@@ -32,7 +32,7 @@ def verify(
             metavar="SHARE|COUNT",
             help="Compute rows again with --teacher and compare: a share of the rows of each "
             "split as 0.1%, at least one of each shard; or a number of them as 64, spread over "
-            "all shards. Samples, phrases, object-frames and prompts are drawn apart, always the "
+            "the shards. Samples, phrases, object-frames and prompts are drawn apart, always the "
             "same ones for the same manifest; also all rows that are marked absent in the shards "
             "drawn.",
         ),
