@@ -343,3 +343,21 @@ def test_refuses_amounts_that_cannot_be(root: Path, amount: str) -> None:
     shown = verified(root, amount)
     assert isinstance(shown.exception, UsageError)
     assert "a share of the rows as 0.1%, or a number as 64" in str(shown.exception)
+
+
+def one_value(row: Any) -> None:
+    row[9, 5, 5] += np.float32(3e-4) * np.abs(row).max()
+
+
+def one_channel(row: Any) -> None:
+    row[9] *= np.float32(1.00019)
+
+
+@pytest.mark.parametrize("change", [one_value, one_channel])
+def test_a_small_difference(root: Path, change: Callable[[Any], None]) -> None:
+    """Each a little more than arithmetic may change: one value, or a channel as a whole."""
+    array = open_array(root, "image.trunk@float32")
+    replant(array, 0, lambda rows, _table: change(rows[1]))
+    require_found(
+        run(root, array), array.shard_key(0), "row 1, 'still-001', is not what the teacher"
+    )

@@ -174,3 +174,18 @@ def test_a_file_system_without_links_gets_a_rename(
     fetcher.fetch(request)
 
     assert [path.name for path in request.folder.iterdir()] == ["a.zip"]
+
+
+def test_a_fetch_that_begins_again_asks_again_whether_the_rest_fits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr(
+        "downloaders.part_file.require_space", lambda _folder, rest, *_: asked.append(rest)
+    )
+    with PartFile(tmp_path / "a.zip", None) as part:
+        part.expect(40 << 20)
+        part.append(bytes(17 << 20))
+        part.restart(None)
+        part.append(bytes(16 << 20))
+    assert asked == [40 << 20, 23 << 20, 24 << 20]

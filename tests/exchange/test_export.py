@@ -236,6 +236,7 @@ def test_the_library_reads_what_our_stream_reads(
     for place in (STILLS, CLIPS):
         got |= READERS[kind][1](tmp_path / "out", "/".join(place))
     require_equal(got, expected)
+    assert list(got) == list(expected)
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -261,6 +262,13 @@ def test_mds_files_do_not_pass_their_size(
     whole = sum(path.stat().st_size for path in files)
     assert len(files) > 2
     assert whole > 200_000
+    counts = []
+    for path in files:
+        (count,) = struct.unpack_from("<I", path.read_bytes())
+        first, *_, last = struct.unpack_from(f"<{count + 1}I", path.read_bytes(), 4)
+        assert count == 1 or last - first <= 200_000
+        counts.append(count)
+    assert max(counts) > 1
     got = read_mds(tmp_path / "out", "camera/val")
     require_equal(got, {key: row for key, row in expected.items() if "." in key})
 

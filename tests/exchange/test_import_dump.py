@@ -464,3 +464,34 @@ def test_rows_are_those_of_the_split(store: LocalObjectStore, folder: Path) -> N
         rows = read_table(store, f"{array.folder}/rows-{shard:05d}.parquet", FEATURE_ROWS)
         names = [row["key"] for row in expected_rows(split, array.record, shard)]
         assert rows["key"].to_pylist() == names
+
+
+def test_a_record_that_begins_with_zeros_is_a_feature(
+    store: LocalObjectStore, tmp_path: Path
+) -> None:
+    first, *others = sorted(sound_keys())
+    value = np.zeros(SHAPE, np.float16)
+    value[-1, -1, -1] = 1
+    write_rank(tmp_path / "dump", 0, [(first, value), *((key, value_of(key)) for key in others)])
+    array, report = run(plan(store, open_dump(tmp_path / "dump")))
+    assert not report.failures
+    assert stored(array)[first] == value.tobytes()
+
+
+def test_a_hole_between_records_moves_no_other(store: LocalObjectStore, tmp_path: Path) -> None:
+    for number, hole in enumerate(sorted(sound_keys())):
+        records = [
+            (key, np.zeros(SHAPE, np.float16) if key == hole else value_of(key))
+            for key in sorted(sound_keys())
+        ]
+        write_rank(tmp_path / f"dump{number}", 0, records)
+        array, _ = run(plan(store, open_dump(tmp_path / f"dump{number}")))
+        expected = {key: value.tobytes() for key, value in records if key != hole}
+        assert stored(array) == expected
+
+
+def test_the_identity_of_a_dump_depends_on_its_last_record(tmp_path: Path) -> None:
+    keys = [f"k{number}" for number in range(300)]
+    for name, last in (("one", 1), ("two", 2)):
+        write_rank(tmp_path / name, 0, [*((key, feature(7)) for key in keys), ("z", feature(last))])
+    assert open_dump(tmp_path / "one").digest() != open_dump(tmp_path / "two").digest()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -178,3 +179,10 @@ def test_another_version_of_pyarrow_is_no_other_format(
     require_same_format(golden, old, tmp_path / "built", pyarrow="0")
     with pytest.raises(pytest.fail.Exception, match=r"split\.json: other content"):
         require_same_format(golden, old, tmp_path / "built")
+
+
+def test_a_new_file_is_another_format(built: Path, tmp_path: Path) -> None:
+    more = Path(shutil.copytree(built, tmp_path / "more"))
+    (more / "manifests/extra.json").write_text("{}\n")
+    with pytest.raises(pytest.fail.Exception, match=r"manifests/extra\.json: new"):
+        require_same_format(newest(), newest().extract(tmp_path), more)

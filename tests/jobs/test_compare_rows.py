@@ -104,3 +104,17 @@ def test_a_row_is_recognized_in_the_place_of_another() -> None:
     for row, stored in ((0, rows[0]), (1, rows[2] + np.float32(1e-3)), (2, random(MAP, 9))):
         seen.add(row, stored, rows[row])
     assert [seen.found_in(row) for row in range(3)] == [None, 2, None]
+
+
+@pytest.mark.parametrize(("codec", "allowed"), [("float16", 1), ("int8", 1), ("pca64", 2)])
+def test_what_exceeds_the_rounding_is_all_told(codec: str, allowed: int) -> None:
+    feature = msgspec.structs.replace(MAP, codec=codec)
+    live = random(feature)
+    coded = get_codec(codec).decode(get_codec(codec).convert(live), live.shape)
+    rounding = np.abs(coded - live)
+    place = np.unravel_index(rounding.argmax(), live.shape)
+    stored = live.copy()
+    stored[place] += (allowed + 3) * rounding[place]
+    found = compare_rows(feature, 3, "x", (stored, live, coded))
+    assert found.place == place
+    assert found.excess == pytest.approx(3 * rounding.max() / np.abs(live).max(), rel=1e-2)

@@ -278,3 +278,14 @@ class TestIdenticalRebuild:
         assert made_published(other).digest == made_published(root).digest
         assert not made.plan(open_split(other), "image.trunk").stages[0].units
         require_teacher(made_manifest(other), made.load_tiny().spec)
+
+
+def test_any_planned_array_of_another_teacher_counts(tmp_path: Path) -> None:
+    split = made.normalize(tmp_path, made.Stills(count=4))
+    (planned,) = made.plan(split, "text.tokens").stages
+    planned.stage.run(planned.units[0])
+    teacher = pretend(mutated(made.load_tiny().spec, "weights"))
+    wanted = ["image.trunk", "text.tokens"]
+    plan = plan_cache(open_split(tmp_path), teacher, lambda: teacher, wanted, CacheOptions())
+    with pytest.raises(IdentityError, match=r"text\.tokens holds the same feature"):
+        require_no_others(plan)

@@ -314,3 +314,33 @@ class TestCommand:
         command = ["plan", "coco", "--split", "val2017", "--root", str(tmp_path)]
         result = CliRunner().invoke(build_app(), command)
         assert "val2017 10,000 reads, bytes unknown until normalized" in result.output
+
+
+def test_what_is_done_takes_no_request_time_or_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Files of many parts, written so slowly that writing is the limit.
+    monkeypatch.setattr("pipelines.jobs.plan.PART_BYTES", 1 << 10)
+    split = made.normalize(tmp_path, made.Stills(count=12), rows_per_shard=3)
+    speed = Speeds(source="recorded", seconds={"sample": 1}, write_gb=1e-9)
+
+    def make(free: int) -> Plan:
+        sizes = split_sizes(split.store, "made-up", [], rows_per_shard=64)
+        return make_plan(split.store, "tiny", TINY, sizes, ("image.trunk",), speed, free=free)
+
+    whole = make(0)
+    (stage,) = made.plan(split, "image.trunk").stages
+    for unit in stage.units[:2]:
+        stage.stage.run(unit)
+    half = make(0)
+    assert not half.fits
+    assert make(half.bytes_left).fits
+    assert not make(half.bytes_left - 1).fits
+    assert half.wall_hours == pytest.approx(half.bytes_left / 3600)
+    assert half.limited_by == "writing"
+    # The array's own zarr.json is there already.
+    assert half.put_requests == pytest.approx(whole.put_requests / 2, abs=1)
+    for unit in stage.units[2:]:
+        stage.stage.run(unit)
+    done = make(0)
+    assert (done.put_requests, done.wall_hours, done.fits) == (0, 0, True)

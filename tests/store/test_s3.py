@@ -92,6 +92,14 @@ def completes(request: Request) -> bool:
     return request.method == "POST" and "uploadId=" in request.path
 
 
+def test_repeated_attempts_are_counted(store: S3ObjectStore, faults: Faults) -> None:
+    store.put_if_absent("f", b"x")
+    before = store.requests.budget.sent
+    faults.once("slow down", lambda request: request.method == "GET", times=2)
+    assert store.get("f") == b"x"
+    assert store.requests.budget.sent - before == 3
+
+
 WRITES = [(puts, 9), (completes, PART + 9)]
 
 

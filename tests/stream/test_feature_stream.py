@@ -116,6 +116,25 @@ def test_no_more_batches_are_in_memory_than_allowed(
     assert made.count(features) <= prefetch + 1
 
 
+@pytest.mark.parametrize("prefetch", [1, 2])
+def test_no_batch_begins_while_all_the_room_is_taken(
+    store: LocalObjectStore, monkeypatch: pytest.MonkeyPatch, prefetch: int
+) -> None:
+    """The caller holds two, and those read ahead are there: one more would be one too many."""
+    made: list[int] = []
+
+    def count(size: int) -> Any:
+        made.append(size)
+        return np.empty(size, dtype=np.uint8)
+
+    monkeypatch.setattr(buffers, "_page_aligned", count)
+    batches = iter(make_stream(store, epochs=8, prefetch=prefetch))
+    held = [next(batches), next(batches)]
+    time.sleep(0.2)
+    assert made.count(4 * 3 * 32 * 32) <= prefetch + 1
+    assert len(held) == 2
+
+
 def test_one_who_keeps_batches_is_still_read_ahead_for(store: LocalObjectStore) -> None:
     with contextlib.closing(iter(make_stream(store, epochs=None, prefetch=1))) as batches:
         kept = [next(batches) for _ in range(20)]

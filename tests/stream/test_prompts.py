@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+import shutil
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,9 +19,11 @@ from pipelines.store.arrays import FeatureArray
 from pipelines.store.local import LocalObjectStore
 from pipelines.store.splits import Split
 from pipelines.stream.feature_stream import FeatureStream
-from schemas.errors import UsageError
+from schemas.errors import IntegrityError, UsageError
 from schemas.samples import Annotation, Group, Sample
 from tests.jobs import normalized_split as made
+from tests.jobs.planted import Rows, Table, replant
+from tests.stream.test_feature_stream import flip
 
 PROMPTS = ("prompts.points", "prompts.boxes", "prompts.mask_logits", "prompts.iou")
 DOCUMENT = Path(__file__).parents[2] / "docs/teacher.md"
@@ -136,3 +139,66 @@ def test_the_example_of_the_documentation_learns(store: LocalObjectStore) -> Non
     assert len(losses) == 4
     assert losses[-1] < losses[0]
     assert all(parameter.grad is not None for parameter in names["student"].parameters())
+
+
+@pytest.fixture
+def own(store: LocalObjectStore, tmp_path: Path) -> LocalObjectStore:
+    return LocalObjectStore(Path(shutil.copytree(store.root, tmp_path / "root")))
+
+
+def test_a_damaged_prompt_is_reported_with_key_and_path(own: LocalObjectStore) -> None:
+    array = array_of(own, "prompts.mask_logits")
+    flip(own.root / array.shard_key(0), 17)
+    with pytest.raises(IntegrityError, match=r"sample still-000: .*prompts\.mask_logits.*damaged"):
+        list(stream_of(own, "image.trunk", *PROMPTS))
+
+
+def test_a_prompt_that_one_feature_lacks_has_no_row(own: LocalObjectStore) -> None:
+    def leave_out(rows: Rows, table: Table) -> None:
+        rows[0], table[0]["quarantine"] = None, "unstorable: made up"
+
+    replant(array_of(own, "prompts.iou"), 0, leave_out)
+    publish(own, "all", select(own, []))
+    for names, count in ((PROMPTS, 3), (("prompts.mask_logits",), 4)):
+        (found,) = (
+            [
+                kind
+                for kind, image in zip(batch.prompts.kinds, batch.prompts.image, strict=True)
+                if image == place
+            ]
+            for batch in stream_of(own, "image.trunk", *names)
+            for place, key in enumerate(batch.keys)
+            if key == "still-000" and batch.prompts is not None
+        )
+        assert found == ["point", "box", "point", "box"][-count:]
+
+
+@dataclass(frozen=True)
+class Others(made.Stills):
+    split = "others"
+
+    def groups(self) -> Sequence[Group]:
+        return [Group(key=f"still-{20 + index:03d}", rows=1) for index in range(self.count)]
+
+
+def test_prompts_of_two_splits_in_one_batch(tmp_path: Path) -> None:
+    store, seen = LocalObjectStore(tmp_path), 0
+    for source in (made.Stills(count=4), Others(count=4)):
+        (planned,) = made.plan(made.normalize(tmp_path, source), "image.trunk", "prompts").stages
+        for unit in planned.units:
+            planned.stage.run(unit)
+    publish(store, "all", select(store, []))
+    teacher = made.load_tiny().spec.digest
+    for batch in stream_of(store, "image.trunk", "prompts.points", "prompts.iou", batch_size=8):
+        prompts = batch.prompts
+        assert prompts is not None
+        for row, image in enumerate(prompts.image.tolist()):
+            number = int(batch.keys[image].partition("-")[2])
+            split = "others" if number >= 20 else "stills"
+            place = 2 * (number % 20) + (prompts.kinds[row] == "box")
+            for name in ("prompts.points", "prompts.iou"):
+                array = FeatureArray.open(store, f"features/made-up/{split}/{teacher}/{name}")
+                expected = array.read([place])[0]
+                np.testing.assert_array_equal(batch.values(name, torch.float32)[row], expected)
+            seen += 1
+    assert seen == 16

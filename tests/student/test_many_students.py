@@ -29,7 +29,7 @@ CHANGES: dict[str, dict[str, Any]] = {
     B: {"learning_rate": 3e-3},
     SHORT: {"steps": 1},
     # It draws random numbers in each step: which paths to drop.
-    RANDOM: {"student": "tiny_vit_5m"},
+    RANDOM: {"student": "tiny_vit_11m"},
 }
 
 
