@@ -66,7 +66,12 @@ class RawFolder:
         self._ledger = Ledger(path)
 
     def missing_bytes(self, plan: DownloadPlan) -> int:
-        """Return how many of the published bytes have yet to be fetched."""
+        """Return how many bytes have yet to be fetched, as far as that is published.
+
+        With ``any_content`` nothing is: each file's size is known when its server has stated it.
+        """
+        if self._options.any_content:
+            return 0
         return sum(
             max(0, (file.bytes or 0) - part_bytes(self.path / file.name))
             for file in plan.files

@@ -138,6 +138,16 @@ def test_what_cannot_fit_is_not_begun(
     assert server.seen == []
 
 
+def test_a_published_size_says_nothing_about_other_content(
+    tmp_path: Path, many: FileListDownloader, fetcher: ResumingFetcher
+) -> None:
+    # A small stand-in for a large data set must not ask for the large one's room.
+    huge = replace(many, files=(*many.files[:4], replace(many.files[4], bytes=1 << 60)))
+    job = DownloadJob(huge, tmp_path, fetcher, options=BringOptions(any_content=True))
+
+    assert not job.run(job.plan(["val2017"]), lambda _file, _size: None).failed
+
+
 def test_a_licence_that_must_be_accepted_is_asked_for(
     tmp_path: Path, many: FileListDownloader, fetcher: ResumingFetcher
 ) -> None:

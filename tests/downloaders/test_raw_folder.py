@@ -350,3 +350,5 @@ def test_missing_bytes_counts_parts_and_present_files(
     (folder / "val2017.zip.part").write_bytes(VAL[:30])
     (folder / "annotations_trainval2017.zip").write_bytes(ANNOTATIONS)
     assert raw.missing_bytes(plan) == len(VAL) - 30
+    other = RawFolder(folder, coco, fetcher, BringOptions(any_content=True))
+    assert other.missing_bytes(plan) == 0
