@@ -36,6 +36,7 @@ from pipelines.engine.executor import LocalExecutor
 from pipelines.engine.progress import Progress
 from pipelines.engine.ray_executor import RayExecutor
 from pipelines.engine.work import Executor, RunReport, UnitReport
+from pipelines.jobs.asked_features import expand_features
 from pipelines.jobs.cache import CacheOptions, PlannedStage, plan_cache
 from pipelines.jobs.cache_run import run_stage
 from pipelines.jobs.feature_stage import teacher_loader
@@ -130,7 +131,9 @@ class Speed:
     def job(self) -> float:
         shutil.rmtree(self.root / "features", ignore_errors=True)
         options = CacheOptions(batch=self.batch, decode_threads=2)
-        plan = plan_cache(self.split, self.teacher, self.load, ["image.trunk"], options)
+        plan = plan_cache(
+            self.split, self.teacher, self.load, expand_features(["image.trunk"]), options
+        )
         (planned,) = plan.stages
         begun = time.process_time()
         report = run_job(planned, LocalExecutor(overlap=2), Progress(len(planned.units)))
@@ -248,7 +251,9 @@ class Resident(Progress):
 
 def plan_small(split: Split) -> PlannedStage:
     options = CacheOptions(batch=32, decode_threads=1)
-    (planned,) = plan_cache(split, SmallTeacher(), SmallTeacher, ["image.trunk"], options).stages
+    (planned,) = plan_cache(
+        split, SmallTeacher(), SmallTeacher, expand_features(["image.trunk"]), options
+    ).stages
     return planned
 
 

@@ -111,7 +111,9 @@ def build(root: Path, shards: int) -> int:
     folder = layout.array_folder("sa-1b", "train", TEACHER.digest, "image.trunk")
     media = [layout.media_key("sa-1b", "train", shard) for shard in range(shards)]
     arrays = [layout.array_shard_key(folder, shard, 4) for shard in range(shards)]
-    spec = FeatureSpec(name="image.trunk", rows="sample", item_shape=(1024, 72, 72))
+    spec = FeatureSpec(
+        name="image.trunk", rows="sample", item_shape=(1024, 72, 72), codec="float16"
+    )
     record = ArrayRecord(
         dataset="sa-1b",
         split="train",

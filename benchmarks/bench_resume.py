@@ -31,6 +31,7 @@ import msgspec
 from bench_cache import Pictures, normalize
 from measure import interleave, machine, medians, print_ratios, print_table
 
+from pipelines.jobs.asked_features import expand_features
 from pipelines.jobs.cache import CacheOptions, plan_cache
 from pipelines.jobs.feature_stage import teacher_loader
 from pipelines.store import layout
@@ -53,7 +54,9 @@ def make_root(root: Path, shards: int, images: int) -> Path:
     Path(root, key).write_bytes(canonical_json(claimed))
     split = Split.open(LocalObjectStore(root), split.record.dataset, split.record.split)
     load = teacher_loader("tiny", TeacherOptions())
-    (planned,) = plan_cache(split, load(), load, ["image.trunk"], CacheOptions()).stages
+    (planned,) = plan_cache(
+        split, load(), load, expand_features(["image.trunk"]), CacheOptions()
+    ).stages
     (array,) = planned.stage.arrays
     array.create()
     folder = Path(root, layout.commits_folder(array.folder))

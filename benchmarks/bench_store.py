@@ -91,7 +91,7 @@ class Ours:
         self.verify = verify
 
     def array(self, folder: Path, records: Records) -> FeatureArray:
-        feature = FeatureSpec(name="image.trunk", rows="sample", item_shape=SHAPE)
+        feature = FeatureSpec(name="image.trunk", rows="sample", item_shape=SHAPE, codec="float16")
         record = ArrayRecord(
             dataset="bench",
             split="all",

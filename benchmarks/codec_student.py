@@ -13,6 +13,7 @@ from sam3_models import PATCH, narrow_config, save_random
 from pipelines.demo.album import ALBUM
 from pipelines.engine.executor import LocalExecutor
 from pipelines.engine.progress import Progress
+from pipelines.jobs.asked_features import expand_features
 from pipelines.jobs.cache import CacheOptions, plan_cache
 from pipelines.jobs.cache_run import run_stage
 from pipelines.jobs.feature_stage import teacher_loader
@@ -101,7 +102,7 @@ def _cached(folder: Path, codecs: Sequence[str], images: int) -> LocalObjectStor
     load = teacher_loader(str(model), TeacherOptions())
     wanted = [_array_name(codec) for codec in codecs]
     split = Split.open(store, Crops.dataset, Crops.split)
-    for planned in plan_cache(split, load(), load, wanted, CacheOptions()).stages:
+    for planned in plan_cache(split, load(), load, expand_features(wanted), CacheOptions()).stages:
         with RunLog(store, 1) as log:
             progress = Progress(len(planned.units))
             report = run_stage(planned, LocalExecutor(), "bench image", progress, log)

@@ -41,6 +41,7 @@ from transformers import Sam3VideoModel
 from pipelines.engine.executor import LocalExecutor
 from pipelines.engine.progress import Progress
 from pipelines.engine.work import RunReport
+from pipelines.jobs.asked_features import expand_features
 from pipelines.jobs.cache import CacheOptions, plan_cache
 from pipelines.jobs.feature_stage import teacher_loader
 from pipelines.media.images import decode_image
@@ -110,7 +111,9 @@ class Bench:
         load = teacher_loader(str(self.model), self.options(case))
         teacher = load()
         options = CacheOptions(batch=case.batch, decode_threads=self.threads)
-        (planned,) = plan_cache(self.split, teacher, load, ["image.trunk"], options).stages
+        (planned,) = plan_cache(
+            self.split, teacher, load, expand_features(["image.trunk"]), options
+        ).stages
         with peak_memory(self.device) as peak:
             report = run_job(planned, LocalExecutor(overlap=2), Progress(len(planned.units)))
         written = sum(item.bytes for item in report.reports)

@@ -180,7 +180,7 @@ def _write_media(
 
 
 def _write_array(store: LocalObjectStore, samples: Samples, shards: int) -> ManifestFeature:
-    feature = FeatureSpec(name="image.trunk", rows="sample", item_shape=SHAPE)
+    feature = FeatureSpec(name="image.trunk", rows="sample", item_shape=SHAPE, codec="float16")
     record = ArrayRecord(
         dataset="bench",
         split="all",

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterable
 from math import prod
-from typing import Literal
+from typing import Literal, get_args
 
 import msgspec
 import numpy as np
@@ -20,6 +21,9 @@ Resize = Literal["bilinear-antialias-uint8", "longest-side-pad-bilinear-antialia
 """How an image fills the teacher's square: stretched to it, or as it is, with padding to the right
 and below of what is zero once it is normalized."""
 Precision = Literal["float32", "bfloat16-autocast", "float16-autocast"]
+View = Literal["identity", "hflip"]
+"""What the teacher is shown of a stored image: all of it as it is, or mirrored left to right."""
+VIEWS: tuple[View, ...] = get_args(View)
 
 
 class PreprocessSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -106,11 +110,11 @@ def nearest_teacher(specs: Iterable[TeacherSpec], wanted: TeacherSpec) -> Teache
 
 def differing_fields(expected: msgspec.Struct, got: msgspec.Struct) -> list[str]:
     """Return ``field: expected != got`` for each leaf that differs between two equal structs."""
-    left, right = msgspec.to_builtins(expected), msgspec.to_builtins(got)
-    return _differing(left, right, "")
+    return _differing(expected, got, "")
 
 
-def _differing(left: object, right: object, path: str) -> list[str]:
+def _differing(expected: object, got: object, path: str) -> list[str]:
+    left, right = _fields(expected), _fields(got)
     if isinstance(left, dict) and isinstance(right, dict):
         changed = []
         for name in sorted(left.keys() | right.keys()):
@@ -118,18 +122,38 @@ def _differing(left: object, right: object, path: str) -> list[str]:
                 left.get(name), right.get(name), f"{path}.{name}" if path else name
             )
         return changed
-    return [] if left == right else [f"{path}: {left!r} != {right!r}"]
+    if expected == got:
+        return []
+    return [f"{path}: {msgspec.to_builtins(expected)!r} != {msgspec.to_builtins(got)!r}"]
 
 
-class FeatureSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One array of features: what a row stands for and what it looks like."""
+def _fields(value: object) -> object:
+    """Return a struct as a dict, with what has its default."""
+    if isinstance(value, msgspec.Struct):
+        return {name: getattr(value, name) for name in value.__struct_fields__}
+    return value
+
+
+class FeatureSpec(
+    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True
+):
+    """One array of features: what a row stands for and what it looks like.
+
+    What has its default is not written: arrays of before there were views keep their bytes.
+    """
 
     name: str
     """Such as ``image.trunk``; see ``FEATURES``."""
     rows: RowKind
     item_shape: tuple[int, ...]
     """Shape of one row; ``()`` for a scalar."""
-    codec: str = "float16"
+    codec: str
+    view: View = "identity"
+    """Of the image, where a row is a sample; all other rows are of images as they are."""
+
+    def __post_init__(self) -> None:
+        # msgspec leaves a default out only when it is the same object; one unpickled is another.
+        msgspec.structs.force_setattr(self, "view", sys.intern(self.view))
 
     @property
     def item_bytes(self) -> int:
@@ -143,9 +167,10 @@ class FeatureSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
     @property
     def array_name(self) -> str:
-        """Folder of the array: the name, and the codec when it is not the default one."""
-        default = get_feature(self.name).codec
-        return self.name if self.codec == default else f"{self.name}@{self.codec}"
+        """Folder of the array: the name, then the view and the codec where not the usual ones."""
+        view = "" if self.view == "identity" else f"~{self.view}"
+        codec = "" if self.codec == get_feature(self.name).codec else f"@{self.codec}"
+        return f"{self.name}{view}{codec}"
 
 
 class FeatureKind(msgspec.Struct, frozen=True, kw_only=True):
@@ -258,6 +283,21 @@ def get_feature(name: str) -> FeatureKind:
 def family_of(name: str) -> str:
     """Return the name under which ``FEATURES`` knows a feature."""
     return _FAMILY.sub("NN", name)
+
+
+def find_view(name: str) -> View:
+    """Return the view of that name, or raise ``UnknownNameError`` with the nearest ones."""
+    for view in VIEWS:
+        if view == name:
+            return view
+    raise nearest_name("view", name, VIEWS)
+
+
+def split_array_name(array: str) -> tuple[str, str, str]:
+    """Return name, view and codec of ``NAME[~VIEW][@CODEC]``; empty where none is named."""
+    named, _, codec = array.partition("@")
+    name, _, view = named.partition("~")
+    return name, view, codec
 
 
 def group_of(name: str) -> str:

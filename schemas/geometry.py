@@ -30,3 +30,9 @@ def box_from_xywh(xywh: object, where: str) -> Box:
             f"{where}: bbox", expected="finite numbers, width and height >= 0", got=repr(xywh)
         )
     return (x, y, x + w, y + h)
+
+
+def mirror_box(box: Box, width: float) -> Box:
+    """Return the box on an image of that width mirrored left to right."""
+    x0, y0, x1, y1 = box
+    return (width - x1, y0, width - x0, y1)

@@ -16,7 +16,7 @@ from pycocotools import mask as coco
 
 from schemas.errors import DataError
 from schemas.geometry import Box
-from schemas.run_lengths import run_totals
+from schemas.run_lengths import mirror_runs, run_lengths, run_totals
 
 Mask = npt.NDArray[np.bool_]
 
@@ -50,6 +50,13 @@ class MaskRLE(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         """Tight box; all zeros for an empty mask."""
         x, y, w, h = (float(value) for value in coco.toBbox(self.to_coco()))
         return (x, y, x + w, y + h)
+
+    def mirrored(self) -> MaskRLE:
+        """Return the mask mirrored left to right."""
+        runs = mirror_runs(run_lengths(self.counts), self.height).tolist()
+        whole = {"size": [self.height, self.width], "counts": runs}
+        counts = coco.frPyObjects(whole, self.height, self.width)["counts"]
+        return MaskRLE(height=self.height, width=self.width, counts=counts)
 
 
 def encode_mask(mask_HW: npt.NDArray[Any]) -> MaskRLE:

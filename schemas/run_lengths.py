@@ -47,6 +47,30 @@ def run_lengths(text: bytes) -> Integers:
     return _undo_differences(values, np.array([0, len(values)]))
 
 
+def mirror_runs(runs: Integers, height: int) -> Integers:
+    """Return the runs of a mask mirrored left to right.
+
+    Columns keep their inside: each stretch of set pixels is cut at the borders of its first and
+    its last column, the pieces move with their columns, and those that then touch become one.
+    """
+    ends = np.cumsum(runs)
+    stop = ends[1::2]
+    start = ends[0::2][: len(stop)]
+    head = np.minimum(stop, (start // height + 1) * height)
+    tail = np.maximum(head, (stop - 1) // height * height)
+    first, last = np.concatenate([start, head, tail]), np.concatenate([head, tail, stop])
+    first, last = first[first < last], last[first < last]
+    if not len(first):
+        return runs
+    moved = int(ends[-1]) - height * (first // height + (last - 1) // height + 1)
+    first, last = np.sort(first + moved), np.sort(last + moved)
+    apart = np.flatnonzero(first[1:] != last[:-1])
+    stretches = np.stack([first[np.append(0, apart + 1)], last[np.append(apart, -1)]], axis=1)
+    borders = np.concatenate([[0], stretches.reshape(-1), ends[-1:]])
+    mirrored: Integers = np.diff(borders)
+    return mirrored if mirrored[-1] else mirrored[:-1]
+
+
 def _blocks(texts: Sequence[bytes]) -> Iterator[slice]:
     """Yield ranges of texts that are decoded together."""
     start, length = 0, 0

@@ -7,7 +7,7 @@ from typing import Literal
 
 import msgspec
 
-from schemas.geometry import Box, Point
+from schemas.geometry import Box, Point, mirror_box
 from schemas.masks import MaskRLE
 
 MediaKind = Literal["image", "video", "text"]
@@ -40,6 +40,19 @@ class Annotation(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Points that prompted the annotating model, in pixels (SA-1B)."""
     crop_box: Box | None = None
     """Part of the image that the annotating model saw (SA-1B)."""
+
+    def mirrored(self, width: int) -> Annotation:
+        """Return the object on its image, ``width`` pixels wide, mirrored left to right.
+
+        What it is called stays, also where a phrase says left or right.
+        """
+        return msgspec.structs.replace(
+            self,
+            mask=self.mask and self.mask.mirrored(),
+            box=self.box and mirror_box(self.box, width),
+            points=tuple((width - x, y) for x, y in self.points),
+            crop_box=self.crop_box and mirror_box(self.crop_box, width),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

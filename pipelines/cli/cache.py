@@ -18,6 +18,8 @@ from pipelines.cli.options import (
     Root,
     Splits,
     Teacher,
+    Views,
+    words,
 )
 from schemas.errors import UsageError
 
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pipelines.engine.work import Executor
+    from pipelines.jobs.asked_features import AskedFeature
     from pipelines.jobs.cache import CacheOptions, CachePlan
     from pipelines.store.splits import Split
     from pipelines.teachers.base import TeacherIdentity, TeacherOptions
@@ -52,6 +55,7 @@ def cache(
             "the split can have them.",
         ),
     ] = "",
+    views: Views = "identity",
     executor: Annotated[
         ExecutorName | None,
         typer.Option(help="Default: ray for several workers or a cluster, otherwise local."),
@@ -120,21 +124,15 @@ def cache(
     from pipelines.cli.consoles import open_console
     from pipelines.cli.run_plans import is_complete, run_plans
     from pipelines.engine.executor import Slice
-    from pipelines.jobs.cache import (
-        CacheOptions,
-        expand_features,
-        free_space,
-        open_normalized,
-        require_space,
-    )
+    from pipelines.jobs.asked_features import expand_features
+    from pipelines.jobs.cache import CacheOptions, free_space, open_normalized, require_space
     from pipelines.jobs.finish_split import Budget
     from pipelines.jobs.other_teachers import require_no_others
     from pipelines.store.open import open_store
     from pipelines.teachers.base import TeacherOptions
     from schemas.ids import canonical_json
 
-    wanted = [name.strip() for name in features.split(",") if name.strip()]
-    expand_features(wanted)
+    wanted = expand_features(words(features), words(views))
     place = _place(executor, workers, device, threads, address)
     place = replace(place, overlap=overlap, stall=stall)
     options = CacheOptions(
@@ -242,7 +240,7 @@ def _plan(
     name: str,
     running: TeacherOptions,
     place: _Place,
-    wanted: Sequence[str],
+    wanted: Sequence[AskedFeature],
     options: CacheOptions,
 ) -> list[CachePlan]:
     """Plan all splits, by the teacher's digest and shapes; the local executor goes on with it."""

@@ -36,7 +36,7 @@ def show_plan(console: Console, plan: CachePlan, free: int | None) -> None:
     for array in plan.arrays:
         shape = "x".join(map(str, array.feature.item_shape)) or "1"
         table.add_row(
-            array.feature.name,
+            array.feature.array_name.partition("@")[0],
             shape,
             array.feature.codec,
             str(array.rows),

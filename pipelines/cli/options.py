@@ -28,6 +28,14 @@ Teacher = Annotated[
     ),
 ]
 DEFAULT_TEACHER = "facebook/sam3"
+Views = Annotated[
+    str,
+    typer.Option(
+        "--views",
+        metavar="LIST",
+        help="Of each image: identity, hflip (mirrored), or both, comma-separated.",
+    ),
+]
 Precision = Annotated[
     Literal["float32", "bfloat16-autocast"],
     typer.Option("--precision", help="Arithmetic of the teacher; part of its digest."),
@@ -62,3 +70,8 @@ RequestsPerSecond = Annotated[
         "--requests-per-second", min=0.001, help="The most that are sent to a bucket; others wait."
     ),
 ]
+
+
+def words(listed: str) -> list[str]:
+    """Return the words of a comma-separated list."""
+    return [word.strip() for word in listed.split(",") if word.strip()]

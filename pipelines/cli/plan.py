@@ -15,6 +15,8 @@ from pipelines.cli.options import (
     Root,
     Splits,
     Teacher,
+    Views,
+    words,
 )
 
 
@@ -30,6 +32,7 @@ def plan(
     features: Annotated[
         str, typer.Option(metavar="LIST", help="As for `samdistill cache`; e.g. image.trunk@int8.")
     ] = "",
+    views: Views = "identity",
     teacher: Teacher = DEFAULT_TEACHER,
     workers: Annotated[int, typer.Option(min=1, help="Devices that compute.")] = 1,
     rows_per_shard: Annotated[
@@ -76,6 +79,7 @@ def plan(
     Exit code 1 when what is left to cache does not fit beside what is stored.
     """
     from pipelines.cli import plan_view as view
+    from pipelines.jobs.asked_features import expand_features
     from pipelines.jobs.cache import free_space, require_room
     from pipelines.jobs.plan import PEAK_TFLOPS, Prices, make_plan, recorded_speeds
     from pipelines.jobs.plan_download import plan_download
@@ -85,7 +89,7 @@ def plan(
     from schemas.ids import canonical_json
 
     store = open_store(root)
-    wanted = [name.strip() for name in features.split(",") if name.strip()]
+    wanted = expand_features(words(features), words(views))
     sizes = split_sizes(store, dataset, split or [], rows_per_shard=rows_per_shard, images=images)
     outline = outline_teacher(teacher)
     speeds = recorded_speeds(

@@ -15,6 +15,8 @@ from pipelines.cli.options import (
     Requests,
     RequestsPerSecond,
     Root,
+    Views,
+    words,
 )
 from pipelines.cli.reading import open_for_reading, show_requests
 from pipelines.cli.train_view import show_training
@@ -57,6 +59,7 @@ def train(
     feature: Annotated[str, typer.Option(help="The array that the student learns.")] = (
         "image.trunk"
     ),
+    views: Views = "identity",
     steps: Annotated[int, typer.Option(min=1, help="Steps of the optimizer.")] = 1000,
     batch: Annotated[int, typer.Option(min=1, help="Images per step.")] = 8,
     image_size: Annotated[
@@ -92,6 +95,7 @@ def train(
 
     from pipelines.store.published import find_manifest
     from pipelines.store.request_budget import RequestLimits
+    from pipelines.stream.options import checked_views
     from pipelines.student.config import RunOptions, TrainConfig
     from pipelines.student.student_run import StudentRun
     from pipelines.student.trainer import Trainer, open_training_stream
@@ -105,6 +109,7 @@ def train(
     folders = _folders(students, published.manifest.name, out, resume)
     config = TrainConfig(
         feature=feature,
+        views=checked_views(words(views)),
         image_size=image_size or spec.preprocess.image_size,
         steps=steps,
         batch_size=batch,

@@ -161,7 +161,7 @@ def choose(
     if not images:
         raise UsageError(f"manifest {manifest.name} has no images to export")
     if not manifest.teachers or (features is not None and not features):
-        return [SelectedSplit(published=item, features={}) for item in images], None
+        return [SelectedSplit(published=item, views={"identity": {}}) for item in images], None
     spec = require_teacher(manifest, teacher) if teacher else only_teacher(manifest)
     chosen = Manifest(name=manifest.name, teachers=manifest.teachers, splits=tuple(images))
     arrays = _by_sample(images, spec) if features is None else features

@@ -133,12 +133,12 @@ PublishedArray = tuple[FeatureArray, PartRecord]
 def _arrays_by_rows(
     store: ObjectStore, published: PublishedManifest, split: ManifestSplit, teacher: str
 ) -> list[list[PublishedArray]]:
-    """Return the teacher's arrays of a split; together those whose rows are the same."""
-    found: dict[tuple[str, int], list[PublishedArray]] = defaultdict(list)
+    """Return the teacher's arrays of a split; together those of the same rows and view."""
+    found: dict[tuple[str, str, int], list[PublishedArray]] = defaultdict(list)
     for feature in split.features:
         if feature.teacher == teacher:
             array = FeatureArray(store, array_record(published.manifest, split, feature))
-            key = (feature.feature.rows, feature.rows_per_shard)
+            key = (feature.feature.rows, feature.feature.view, feature.rows_per_shard)
             found[key].append((array, feature.part))
     return list(found.values())
 
@@ -166,7 +166,7 @@ def _summaries(runs: Sequence[_KindAudit], shards: Sequence[ShardAudit]) -> list
 
 @dataclass(frozen=True, slots=True)
 class _KindAudit:
-    """Arrays of one split whose rows are the same, computed together."""
+    """Arrays of one split whose rows and view are the same, computed together."""
 
     published: PublishedManifest
     split: Split
@@ -195,6 +195,7 @@ class _KindAudit:
             kind=record.feature.rows,
             wanted=tuple(dict.fromkeys(array.feature.name for array, _ in self.arrays)),
             rows_per_shard=record.rows_per_shard,
+            view=record.feature.view,
         )
         for row in live.compute(sorted(rows)):
             for tally in tallies:

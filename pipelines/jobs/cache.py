@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from downloaders.registry import DATASETS, find_dataset
 from pipelines.engine.executor import Slice
 from pipelines.engine.work import WorkUnit
 from pipelines.jobs.array_sizes import array_size
+from pipelines.jobs.asked_features import AskedFeature
 from pipelines.jobs.encode_images import ImageEncoder
 from pipelines.jobs.encode_prompts import PromptEncoder, prompts_per_shard
 from pipelines.jobs.encode_text import PHRASES_PER_SHARD, TextEncoder
@@ -29,22 +30,9 @@ from pipelines.store.objects import ObjectStore
 from pipelines.store.splits import Split
 from pipelines.teachers.base import Teacher, TeacherIdentity
 from schemas.errors import IncompleteError, StorageError, UsageError
-from schemas.features import (
-    FEATURES,
-    FeatureSpec,
-    RowKind,
-    TeacherSpec,
-    family_of,
-    get_feature,
-    group_of,
-)
+from schemas.features import VIEWS, FeatureSpec, RowKind, TeacherSpec, View
 from schemas.ids import nearest_name
 from schemas.manifests import ArrayRecord
-
-GROUPS = tuple(dict.fromkeys(group_of(name) for name in FEATURES))
-"""What ``--features`` takes beside exact names: all features of a group but those on request."""
-
-USUAL_GROUPS = ("image", "text", "memory")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,18 +144,17 @@ def plan_cache(
     split: Split,
     teacher: TeacherIdentity,
     load: Callable[[], Teacher],
-    wanted: Sequence[str],
+    wanted: Sequence[AskedFeature],
     options: CacheOptions,
 ) -> CachePlan:
-    """Return what is to be done to have these features of a split.
+    """Return what is to be done to have these features of a split, as far as it can have them.
 
     Parameters
     ----------
     load
         How a worker gets this teacher (``teacher_loader``).
     wanted
-        Groups (``GROUPS``) or features, with ``@codec`` where not the usual one; empty for those
-        of ``USUAL_GROUPS`` that the split can have.
+        See ``expand_features``.
 
     Raises
     ------
@@ -176,8 +163,8 @@ def plan_cache(
     UsageError
         The split can have none of them.
     """
-    possible, notes = _possible(split, expand_features(wanted))
-    specs = [teacher.feature(name, codec) for name, codec in possible]
+    possible, notes = _possible(split, wanted)
+    specs = [asked.of(teacher) for asked in possible]
     if not specs:
         raise UsageError(f"nothing to cache for {split.name}: {'; '.join(notes)}")
     arrays = [FeatureArray(split.store, array_record(split, teacher.spec, spec)) for spec in specs]
@@ -207,31 +194,7 @@ def plan_stages(
     )
 
 
-def expand_features(wanted: Iterable[str]) -> list[tuple[str, str | None]]:
-    """Return names and codecs of features, groups expanded, each once, in the order of FEATURES.
-
-    The order decides which array of a unit is committed first; so it must not be the user's.
-    """
-    chosen: dict[tuple[str, str | None], None] = {}
-    for text in wanted or USUAL_GROUPS:
-        name, _, codec = text.partition("@")
-        if name in GROUPS:
-            usual = [key for key, kind in FEATURES.items() if not kind.on_request]
-            members = [key for key in usual if group_of(key) == name]
-        elif family_of(name) in FEATURES:
-            members = [name]
-        else:
-            raise nearest_name("feature", name, [*GROUPS, *FEATURES])
-        chosen.update(dict.fromkeys((member, codec or None) for member in members))
-    places = list(FEATURES)
-    return sorted(
-        chosen, key=lambda item: (places.index(family_of(item[0])), item[0], item[1] or "")
-    )
-
-
-def _possible(
-    split: Split, wanted: list[tuple[str, str | None]]
-) -> tuple[list[tuple[str, str | None]], list[str]]:
+def _possible(split: Split, wanted: Sequence[AskedFeature]) -> tuple[list[AskedFeature], list[str]]:
     """Return the features that the split can have, and a note for each kind that it cannot."""
     lacking: dict[RowKind, str] = {}
     if not split.record.rows:
@@ -242,10 +205,8 @@ def _possible(
         lacking["object_frame"] = "no memory features: the split has no tracked objects"
     if not split.record.prompts:
         lacking["prompt"] = "no prompt features: the split has no stills with objects"
-    kinds = [get_feature(name).rows for name, _ in wanted]
-    notes = dict.fromkeys(lacking[kind] for kind in kinds if kind in lacking)
-    possible = [item for item, kind in zip(wanted, kinds, strict=True) if kind not in lacking]
-    return possible, list(notes)
+    notes = dict.fromkeys(lacking[asked.rows] for asked in wanted if asked.rows in lacking)
+    return [asked for asked in wanted if asked.rows not in lacking], list(notes)
 
 
 def array_record(split: Split, teacher: TeacherSpec, feature: FeatureSpec) -> ArrayRecord:
@@ -277,7 +238,10 @@ def _stages(
     load: Callable[[], Teacher],
     options: CacheOptions,
 ) -> list[FeatureStage[Teacher]]:
-    """Return the stages: one for text, one for pictures, so that the trunk runs only once."""
+    """Return the stages: one for text, one for each view of the pictures.
+
+    In a stage, the trunk runs only once for all arrays.
+    """
     kinds = {array.feature.rows for array in arrays}
     images = ImageEncoder(batch=options.batch, decode_threads=options.decode_threads)
     pictures: tuple[str, Encoder[Teacher]] = ("image", images)
@@ -285,22 +249,28 @@ def _stages(
         pictures = ("memory", MemoryEncoder(images=images))
     elif "prompt" in kinds:
         pictures = ("prompts", PromptEncoder(images=images))
-    choices: list[tuple[str, Encoder[Teacher], set[RowKind]]] = [
-        (*pictures, {"sample", "object_frame", "prompt"}),
-        ("text", TextEncoder(), {"phrase"}),
+    choices: list[tuple[str, Encoder[Teacher], set[RowKind], View]] = [
+        (*pictures, {"sample", "object_frame", "prompt"}, "identity"),
+        ("text", TextEncoder(), {"phrase"}, "identity"),
     ]
-    return [
-        FeatureStage(
-            name=name,
-            split=split,
-            arrays=tuple(array for array in arrays if array.feature.rows in rows),
-            encoder=encoder,
-            load=load,
-            budget=options.budget,
-        )
-        for name, encoder, rows in choices
-        if rows & kinds
+    choices += [
+        (f"image~{view}", replace(images, view=view), {"sample"}, view) for view in VIEWS[1:]
     ]
+    stages = []
+    for name, encoder, rows, view in choices:
+        mine = [item for item in arrays if item.feature.rows in rows and item.feature.view == view]
+        if mine:
+            stages.append(
+                FeatureStage(
+                    name=name,
+                    split=split,
+                    arrays=tuple(mine),
+                    encoder=encoder,
+                    load=load,
+                    budget=options.budget,
+                )
+            )
+    return stages
 
 
 def _plan_stage(stage: FeatureStage[Any], part: Slice) -> PlannedStage:

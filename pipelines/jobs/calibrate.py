@@ -10,7 +10,7 @@ from itertools import cycle, islice
 
 import torch
 
-from pipelines.jobs.cache import expand_features
+from pipelines.jobs.asked_features import AskedFeature
 from pipelines.jobs.plan import Speeds
 from pipelines.jobs.split_sizes import SplitSize
 from pipelines.media.preprocess import resize_to_square
@@ -18,7 +18,7 @@ from pipelines.media.stored import StoredPictures
 from pipelines.store.objects import ObjectStore
 from pipelines.store.splits import Split, StoredClip
 from pipelines.teachers.base import Teacher
-from schemas.features import RowKind, get_feature
+from schemas.features import RowKind
 from schemas.prompts import box_prompt, point_prompt
 from schemas.videos import object_frames
 
@@ -34,7 +34,7 @@ def calibrate(
     store: ObjectStore,
     teacher: Teacher,
     sizes: list[SplitSize],
-    wanted: Sequence[str],
+    wanted: Sequence[AskedFeature],
     *,
     batch: int,
     seconds: float = 20.0,
@@ -50,7 +50,7 @@ def calibrate(
         As for ``make_plan``.
     """
     splits = [size.split_record for size in sizes if size.split_record is not None]
-    asked = {get_feature(name).rows for name, _ in expand_features(wanted)}
+    asked = {feature.rows for feature in wanted}
     kinds = asked & {kind for size in sizes for kind in size.rows}
     found: dict[RowKind, float] = {}
     if kinds & {"sample", "object_frame", "prompt"}:

@@ -14,9 +14,11 @@ from pipelines.jobs.overlap import BusyTime
 from pipelines.jobs.unit_writer import UnitWriter
 from pipelines.media.preprocess import resize_to_square
 from pipelines.media.stored import StoredPictures
+from pipelines.media.views import view_image
 from pipelines.store.splits import Split, StoredSample
 from pipelines.teachers.base import DeviceFeatures, Teacher
 from schemas.errors import DataError
+from schemas.features import View
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,13 +30,15 @@ class ShardImages:
     size: int
     """Side of the square, in pixels."""
     busy: BusyTime
+    view: View = "identity"
     pictures: StoredPictures = field(default_factory=StoredPictures)
 
     def read(self, sample: StoredSample) -> torch.Tensor:
         """Return the image as uint8 ``[3, size, size]``; ``DataError`` when it is damaged."""
         with self.busy.measure("decode"):
             read = partial(self.split.read_image, self.shard, sample)
-            return resize_to_square(self.pictures.decode(sample, read), self.size)
+            picture = self.pictures.decode(sample, read)
+            return resize_to_square(view_image(picture, self.view), self.size)
 
     def try_read(self, sample: StoredSample) -> torch.Tensor | str:
         """Return the image, or why there is none."""
@@ -50,6 +54,7 @@ class ImageEncoder:
 
     batch: int = 8
     decode_threads: int = 2
+    view: View = "identity"
 
     def encode(self, teacher: Teacher, split: Split, shard: int, writer: UnitWriter) -> None:
         """See ``Encoder.encode``."""
@@ -58,6 +63,7 @@ class ImageEncoder:
             shard=shard,
             size=teacher.spec.preprocess.image_size,
             busy=writer.busy,
+            view=self.view,
         )
         missing = set(writer.missing("sample"))
         samples = [sample for sample in split.samples(shard) if sample.row in missing]

@@ -20,7 +20,7 @@ from pipelines.store.rows import ClipRows, clip_rows
 from pipelines.store.splits import Split, StoredObject, StoredSample
 from pipelines.teachers.base import PROMPTED, Float32, Teacher
 from schemas.errors import SamdistillError
-from schemas.features import RowKind
+from schemas.features import RowKind, View
 from schemas.prompts import STILL_PROMPTS
 
 _IMAGES = 4
@@ -52,6 +52,7 @@ class LiveFeatures:
     wanted: Sequence[str]
     """Names of features whose rows are of that kind."""
     rows_per_shard: int
+    view: View = "identity"
 
     def compute(self, rows: Sequence[int]) -> Iterator[LiveRow]:
         """Yield each of ``rows`` once; they ascend, and the split lets each have features."""
@@ -155,7 +156,9 @@ class LiveFeatures:
 
     def _reader(self) -> ShardImages:
         size = self.teacher.spec.preprocess.image_size
-        return ShardImages(split=self.split, shard=self.shard, size=size, busy=BusyTime())
+        return ShardImages(
+            split=self.split, shard=self.shard, size=size, busy=BusyTime(), view=self.view
+        )
 
 
 def _together(rows: Sequence[int], found: Mapping[str, npt.NDArray[Any]]) -> Iterator[LiveRow]:

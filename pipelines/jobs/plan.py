@@ -8,14 +8,14 @@ from dataclasses import dataclass
 import msgspec
 
 from pipelines.jobs.array_sizes import array_size
-from pipelines.jobs.cache import expand_features
+from pipelines.jobs.asked_features import AskedFeature
 from pipelines.jobs.cached_shards import CachedShards, find_cached
 from pipelines.jobs.plan_download import PlannedDownload
 from pipelines.jobs.split_sizes import SplitSize
 from pipelines.store.objects import ObjectStore
 from pipelines.store.s3_upload import PART_BYTES
 from pipelines.teachers.outline import TeacherOutline
-from schemas.features import FeatureSpec, Precision, RowKind, get_feature
+from schemas.features import FeatureSpec, Precision, RowKind, View
 
 _FLOP: dict[RowKind, float] = {
     "sample": 5.40e12,
@@ -147,7 +147,7 @@ def make_plan(
     teacher: str,
     outline: TeacherOutline,
     sizes: Sequence[SplitSize],
-    wanted: Sequence[str],
+    wanted: Sequence[AskedFeature],
     speeds: Speeds,
     *,
     free: int | None,
@@ -161,7 +161,7 @@ def make_plan(
     Parameters
     ----------
     wanted
-        As for ``samdistill cache --features``; kinds that a split lacks are left out.
+        Kinds that a split lacks are left out.
     free
         Bytes that the root may still take; None for a bucket.
     precision
@@ -169,7 +169,7 @@ def make_plan(
     """
     splits = []
     for size in sizes:
-        specs = _possible(outline, size, wanted)
+        specs = [asked.of(outline) for asked in wanted if asked.rows in size.rows]
         cached = find_cached(store, size, specs, precision)
         splits.append(_plan_split(size, specs, wanted, cached, speeds))
     arrays = [feature for split in splits for feature in split.features]
@@ -197,24 +197,18 @@ def make_plan(
     )
 
 
-def _possible(outline: TeacherOutline, size: SplitSize, wanted: Sequence[str]) -> list[FeatureSpec]:
-    """Return the wanted features that the split can have."""
-    asked = expand_features(wanted)
-    return [
-        outline.feature(name, codec) for name, codec in asked if get_feature(name).rows in size.rows
-    ]
-
-
 def _plan_split(
     size: SplitSize,
     specs: Sequence[FeatureSpec],
-    wanted: Sequence[str],
+    wanted: Sequence[AskedFeature],
     cached: CachedShards,
     speeds: Speeds,
 ) -> PlannedSplit:
-    kinds = {get_feature(name).rows for name, _ in expand_features(wanted)}
+    kinds = {asked.rows for asked in wanted}
     hours, unknown = _hours(size, specs, cached, speeds)
-    epoch = [spec for spec in specs if spec.rows in _ON_IMAGES]
+    # Of several views, a student reads one of each image.
+    seen = {msgspec.structs.replace(spec, view="identity"): None for spec in specs}
+    epoch = [spec for spec in seen if spec.rows in _ON_IMAGES]
     feature_bytes = sum(size.count(spec.rows) * spec.item_bytes for spec in epoch)
     return PlannedSplit(
         dataset=size.dataset,
@@ -236,13 +230,19 @@ def _hours(
     size: SplitSize, specs: Sequence[FeatureSpec], cached: CachedShards, speeds: Speeds
 ) -> tuple[dict[RowKind, float], tuple[RowKind, ...]]:
     """Return device hours for what is left, by kind of rows, and the kinds without a figure."""
-    whole: dict[RowKind, frozenset[int]] = {}
+    whole: dict[tuple[RowKind, View], frozenset[int]] = {}
     for spec in specs:
-        whole[spec.rows] = whole.get(spec.rows, cached.of(spec)) & cached.of(spec)
-    if on_images := whole.keys() & _ON_IMAGES:
+        place = (spec.rows, spec.view)
+        whole[place] = whole.get(place, cached.of(spec)) & cached.of(spec)
+    of_images = [
+        done for (kind, view), done in whole.items() if kind in _ON_IMAGES and view == "identity"
+    ]
+    if of_images:
         # An image whose trunk is computed for one feature is computed once for all of them.
-        whole["sample"] = frozenset.intersection(*(whole[kind] for kind in on_images))
-    rows = {kind: size.count(kind, done) for kind, done in sorted(whole.items())}
+        whole["sample", "identity"] = frozenset.intersection(*of_images)
+    rows: dict[RowKind, int] = {}
+    for (kind, _), done in sorted(whole.items()):
+        rows[kind] = rows.get(kind, 0) + size.count(kind, done)
     hours = {
         kind: count * speeds.seconds[kind] / 3600
         for kind, count in rows.items()

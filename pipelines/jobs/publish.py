@@ -18,7 +18,7 @@ from pipelines.store.published import PublishedManifest, manifest_versions
 from pipelines.store.splits import Split
 from pipelines.store.tables import encode_table, table_record
 from schemas.errors import IdentityError, IncompleteError, IntegrityError, UsageError
-from schemas.features import differing_fields, get_feature
+from schemas.features import differing_fields, get_feature, split_array_name
 from schemas.ids import canonical_json, digest_bytes, nearest_name
 from schemas.manifests import (
     ArrayRecord,
@@ -248,7 +248,7 @@ def _wanted_features(split: Split, selection: Selection) -> list[str]:
         "object_frame": split.record.object_frames_per_shard,
         "prompt": split.record.prompts,
     }
-    kinds = {name: get_feature(name.partition("@")[0]).rows for name in selection.features}
+    kinds = {name: get_feature(split_array_name(name)[0]).rows for name in selection.features}
     return sorted(name for name, kind in kinds.items() if rows[kind])
 
 

@@ -250,8 +250,11 @@ class _Arrays:
         self._arrays = arrays
 
     def first(self, name: str) -> FeatureArray | None:
-        """Return the first array of a feature."""
-        return next((array for array in self._arrays if array.feature.name == name), None)
+        """Return the first array of a feature of images as they are."""
+        for array in self._arrays:
+            if array.feature.name == name and array.feature.view == "identity":
+                return array
+        return None
 
 
 def _sample_note(arrays: _Arrays) -> str:

@@ -3,7 +3,8 @@
 Cached features belong to the image as it was. What changes colours may be shown to the student
 alone: it then learns to see through the change. What moves pixels would need other features: those
 of a mirrored image are not the mirrored features (a ViT's position embeddings see to that; cosine
-0.87 was measured between the two), so such a change is refused.
+0.87 was measured between the two), so such a change is refused; mirrored images come with features
+of their own as a view (``FeatureStream``, ``views``).
 """
 
 from __future__ import annotations
@@ -19,8 +20,9 @@ from schemas.errors import UsageError
 
 _GREY = (0.299, 0.587, 0.114)
 _REMEDY = (
-    "Features are of the image as it was cached. Change colours only, or run the teacher on the "
-    "changed images: normalize them as a split of their own and cache that."
+    "Features are of the image as it was cached. Change colours only. Mirrored images are a view: "
+    "cache --views identity,hflip. For any other change, normalize the changed images as a split "
+    "of their own and cache that."
 )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -28,8 +28,9 @@ from pipelines.stream.prompts import COLUMNS as PROMPT_COLUMNS
 from pipelines.stream.prompts import Prompts, prompts_of
 from pipelines.stream.samples import SampleIndex
 from pipelines.stream.selection import SelectedSplit, shared_resize
+from pipelines.stream.shown_views import shown_views
 from pipelines.stream.stored_rows import stored_dtype, typed
-from schemas.features import RowKind
+from schemas.features import RowKind, View
 from schemas.manifests import Manifest
 
 Rows = npt.NDArray[np.int64]
@@ -44,6 +45,24 @@ class Records:
     phrases: Phrases | None = None
     memory: Memory | None = None
     prompts: Prompts | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Images:
+    """Where each image of a batch is, and what is shown of it."""
+
+    numbers: Rows
+    """Of its split."""
+    rows: Rows
+    """In its split."""
+    keys: tuple[str, ...]
+    views: tuple[View, ...]
+
+    def by_array(self) -> Iterator[tuple[int, View, Rows]]:
+        """Yield the places of the images of each split that show the same view."""
+        pairs = list(zip(self.numbers.tolist(), self.views, strict=True))
+        for pair in dict.fromkeys(pairs):
+            yield *pair, np.flatnonzero([other == pair for other in pairs])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,6 +127,7 @@ class BatchReader:
         options: StreamOptions,
     ) -> None:
         self._index, self._options = index, options
+        self._frames = options.windows.frames if options.windows else 1
         store, augment = options.store, checked_augments(options.augment)
         self._specs = {name: item.feature for name, item in splits[0].features.items()}
         self._objects = [ObjectReader(store, split.published) for split in splits]
@@ -152,17 +172,11 @@ class BatchReader:
         lease
             Is held for as long as the batch's memory is.
         """
-        numbers, rows = self._index.place(items)
-        frames = self._options.windows.frames if self._options.windows else 1
-        numbers = np.repeat(numbers, frames)
-        rows = (rows[:, None] + np.arange(frames)).reshape(-1)
-        keys = tuple(
-            self._index.key(number, row)
-            for number, row in zip(numbers.tolist(), rows.tolist(), strict=True)
-        )
+        images = self._images_of(items, positions)
         work: list[Future[None]] = []
         batch: dict[str, Any] = {
-            "keys": keys,
+            "keys": images.keys,
+            "views": images.views,
             "indices": items,
             "position": end,
             "specs": self._specs,
@@ -170,74 +184,83 @@ class BatchReader:
         }
         for name, pool in self._pools.items():
             stored = pool.take(lease)[: len(items)]
-            work += self._start_feature(threads.readers, name, numbers, rows, keys, stored)
+            work += self._start_feature(threads.readers, name, images, stored)
             batch["features"][name] = typed(stored, self._specs[name])
         if self._image_pool is not None:
-            images = self._image_pool.take(lease)[: len(items)]
-            batch["images_BCHW"] = images
-            batch["sizes"] = np.zeros((len(rows), 2), dtype=np.int32)
-            flat = images.reshape(-1, *images.shape[-3:])
-            draws = np.repeat(positions, frames)
-            work += self._start_images(threads.readers, numbers, rows, flat, batch["sizes"], draws)
+            pixels = self._image_pool.take(lease)[: len(items)]
+            batch["images_BCHW"] = pixels
+            batch["sizes"] = np.zeros((len(images.rows), 2), dtype=np.int32)
+            flat = pixels.reshape(-1, *pixels.shape[-3:])
+            work += self._start_images(threads.readers, images, flat, batch["sizes"], positions)
         records = None
         if self._wants_records:
-            records = threads.gatherers.submit(self._gather, threads.readers, numbers, rows, keys)
+            records = threads.gatherers.submit(self._gather, threads.readers, images)
         return PendingBatch(batch=batch, work=tuple(work), records=records)
 
+    def _images_of(self, items: Rows, positions: Rows) -> _Images:
+        """Return the images that these items stand for."""
+        numbers, rows = self._index.place(items)
+        numbers = np.repeat(numbers, self._frames)
+        rows = (rows[:, None] + np.arange(self._frames)).reshape(-1)
+        shown = shown_views(self._options.views, self._options.seed, positions)
+        return _Images(
+            numbers=numbers,
+            rows=rows,
+            keys=tuple(map(self._index.key, numbers.tolist(), rows.tolist())),
+            views=tuple(view for view in shown for _ in range(self._frames)),
+        )
+
     def _start_feature(
-        self,
-        threads: Executor,
-        name: str,
-        numbers: Rows,
-        rows: Rows,
-        keys: Sequence[str],
-        stored: torch.Tensor,
+        self, threads: Executor, name: str, images: _Images, stored: torch.Tensor
     ) -> list[Future[None]]:
-        out = stored.numpy().reshape(len(rows), *self._specs[name].stored_shape)
+        out = stored.numpy().reshape(len(images.rows), *self._specs[name].stored_shape)
         work = []
-        for number in np.unique(numbers).tolist():
-            array = self._index.splits[number].arrays[name]
-            mine = np.flatnonzero(numbers == number)
-            work += array.start(
-                threads,
-                rows,
-                out,
-                mine,
-                verify=self._options.verify,
-                name=lambda place: f"sample {keys[place]}",
+        for number, view, mine in images.by_array():
+            work += (
+                self._index.splits[number]
+                .arrays[view][name]
+                .start(
+                    threads,
+                    images.rows,
+                    out,
+                    mine,
+                    verify=self._options.verify,
+                    name=lambda place: f"sample {images.keys[place]}",
+                )
             )
         return work
 
     def _start_images(
         self,
         threads: Executor,
-        numbers: Rows,
-        rows: Rows,
-        images_BCHW: torch.Tensor,
+        images: _Images,
+        out_BCHW: torch.Tensor,
         sizes: npt.NDArray[np.int32],
         positions: Rows,
     ) -> list[Future[None]]:
-        frames = self._options.windows.frames if self._options.windows else 1
-
         def draws(place: int) -> np.random.Generator:
-            identity = (self._options.seed % 2**64, int(positions[place]), place % frames)
+            item, frame = divmod(place, self._frames)
+            identity = (self._options.seed % 2**64, int(positions[item]), frame)
             return np.random.default_rng(identity)
 
         work = []
-        for number in np.unique(numbers).tolist():
-            reader, mine = self._images[number], np.flatnonzero(numbers == number)
+        for number in np.unique(images.numbers).tolist():
+            reader, mine = self._images[number], np.flatnonzero(images.numbers == number)
             work += [
-                threads.submit(reader.read, rows, images_BCHW, sizes, mine[run], draws)
-                for run in reader.runs(rows[mine])
+                threads.submit(
+                    reader.read, images.rows, out_BCHW, sizes, mine[run], draws, images.views
+                )
+                for run in reader.runs(images.rows[mine])
             ]
         return work
 
-    def _gather(self, threads: Executor, numbers: Rows, rows: Rows, keys: Sequence[str]) -> Records:
+    def _gather(self, threads: Executor, images: _Images) -> Records:
         options = self._options
-        pairs = list(zip(numbers.tolist(), rows.tolist(), strict=True))
+        numbers, rows, keys = images.numbers, images.rows, images.keys
+        pairs = list(zip(numbers.tolist(), rows.tolist(), images.views, strict=True))
         objects, phrases, memory, prompts = None, None, None, None
         if options.annotations or self._wants_phrases or self._prompts:
-            objects = tuple(threads.map(lambda at: self._objects[at[0]].objects(at[1]), pairs))
+            objects = tuple(threads.map(lambda at: self._objects[at[0]].objects(*at[1:]), pairs))
         if self._wants_phrases:
             texts = tuple(threads.map(lambda at: self._objects[at[0]].texts(at[1]), pairs))
             phrases = gather_phrases(self._phrases, numbers, objects or (), texts, threads)

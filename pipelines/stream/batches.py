@@ -14,7 +14,7 @@ from pipelines.stream.memory import Memory
 from pipelines.stream.objects import Objects
 from pipelines.stream.phrases import Phrases
 from pipelines.stream.prompts import Prompts
-from schemas.features import FeatureSpec
+from schemas.features import FeatureSpec, View
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -27,6 +27,8 @@ class Batch:
 
     keys: tuple[str, ...]
     """Of each image."""
+    views: tuple[View, ...]
+    """What is shown of each image; features, boxes, masks and points are of what is shown."""
     indices: npt.NDArray[np.int64]
     """Position of each item in the stream's index."""
     position: int

@@ -18,13 +18,19 @@ from pipelines.store.published import find_manifest
 from pipelines.stream.augment import Augment
 from pipelines.stream.batch_reader import BatchReader, PendingBatch, Threads
 from pipelines.stream.batches import Batch
-from pipelines.stream.options import Locality, StreamOptions, require_positive, require_rank
+from pipelines.stream.options import (
+    Locality,
+    StreamOptions,
+    checked_views,
+    require_positive,
+    require_rank,
+)
 from pipelines.stream.order import Positions
 from pipelines.stream.samples import Windows, open_index
-from pipelines.stream.selection import choose_features, select_splits
+from pipelines.stream.selection import choose_features, require_viewable, select_splits
 from pipelines.stream.stream_order import make_order, mixture_weights
 from schemas.errors import IdentityError, UsageError
-from schemas.features import FeatureSpec, TeacherSpec
+from schemas.features import FeatureSpec, TeacherSpec, View
 
 StreamState = dict[str, int | str]
 
@@ -68,6 +74,10 @@ class FeatureStream(IterableDataset[Batch]):
         Stream windows of that many consecutive frames of a clip.
     hop
         Frames between the begins of two windows; by default ``frames``.
+    views
+        Of which images are shown, ``identity`` or ``hflip`` or both: with both, each time one of
+        them as likely, drawn from seed and position. Features of images must be cached in all of
+        them (``samdistill cache --views``).
     augment
         Changes of the images alone, which must move no pixel (``pipelines.stream.augment``).
     epochs
@@ -106,6 +116,7 @@ class FeatureStream(IterableDataset[Batch]):
         phrases: bool = False,
         frames: int | None = None,
         hop: int | None = None,
+        views: Sequence[View] = ("identity",),
         augment: Sequence[Augment] = (),
         batch_size: int = 8,
         seed: int = 0,
@@ -136,6 +147,7 @@ class FeatureStream(IterableDataset[Batch]):
                 annotations=annotations,
                 phrases=phrases,
                 windows=Windows(frames=frames, hop=hop or frames) if frames else None,
+                views=checked_views(views),
                 augment=tuple(augment),
                 batch_size=batch_size,
                 seed=seed,
@@ -156,7 +168,8 @@ class FeatureStream(IterableDataset[Batch]):
         self.manifest = find_manifest(options.store, options.manifest)
         contents = self.manifest.manifest
         choices = choose_features(contents, options.features, options.teacher)
-        splits = select_splits(contents, choices, options.splits)
+        require_viewable(choices, options.views)
+        splits = select_splits(contents, choices, options.splits, options.views)
         self.teachers: dict[str, TeacherSpec] = {choice.name: choice.teacher for choice in choices}
         """By the name of the feature."""
         self.features: dict[str, FeatureSpec] = {
@@ -236,6 +249,8 @@ class FeatureStream(IterableDataset[Batch]):
             "seed": options.seed,
             "position": self.position,
         }
+        if options.views != ("identity",):
+            state["views"] = ",".join(options.views)
         return state
 
     def load_state_dict(self, state: Mapping[str, int | str]) -> None:

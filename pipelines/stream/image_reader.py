@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import blake3
@@ -14,6 +14,7 @@ from pipelines.media.decode import decode_checked
 from pipelines.media.images import Image_HWC, decode_image
 from pipelines.media.preprocess import Resize_HWC
 from pipelines.media.stored import decode_stored
+from pipelines.media.views import view_image
 from pipelines.store import layout
 from pipelines.store.objects import ObjectStore
 from pipelines.stream.augment import Augment
@@ -21,6 +22,7 @@ from pipelines.stream.naming import named
 from pipelines.stream.runs import Places, find_runs
 from pipelines.stream.samples import SplitIndex
 from schemas.errors import IntegrityError, SamdistillError
+from schemas.features import View
 from schemas.manifests import SplitRecord
 
 Rows = npt.NDArray[np.int64]
@@ -65,6 +67,7 @@ class ImageReader:
         sizes: npt.NDArray[np.int32],
         places: Places,
         draws: Callable[[int], np.random.Generator],
+        views: Sequence[View],
     ) -> None:
         """Fill ``out_BCHW[place]`` and ``sizes[place]`` (width, height) for each place of a run.
 
@@ -72,6 +75,8 @@ class ImageReader:
         ----------
         draws
             What augmentation may draw from, by place.
+        views
+            What is shown of the image, by place.
         """
         try:
             encoded = self._encoded(rows[places])
@@ -85,7 +90,8 @@ class ImageReader:
             with named(self._name(int(rows[place]))):
                 image_HWC = self._decode(body, str(self._index.keys[int(rows[place])]))
                 sizes[place] = image_HWC.shape[1], image_HWC.shape[0]
-                resized_CHW = self._resize(image_HWC, out_BCHW.shape[-1], out_BCHW[place])
+                shown_HWC = view_image(image_HWC, views[place])
+                resized_CHW = self._resize(shown_HWC, out_BCHW.shape[-1], out_BCHW[place])
                 if self._augment is not None:
                     resized_CHW.copy_(self._augment(resized_CHW, draws(place)))
 

@@ -10,6 +10,7 @@ import numpy as np
 from pipelines.store import layout
 from pipelines.store.objects import ObjectStore
 from pipelines.stream.shard_tables import ShardTables
+from schemas.features import View
 from schemas.manifests import ManifestSplit
 from schemas.samples import Annotation
 from schemas.tables import ANNOTATIONS, mask_from_cell
@@ -41,22 +42,31 @@ class ObjectReader:
             return layout.samples_key(split.dataset, split.split, shard)
 
         self._objects = ShardTables(store, published.part, annotations_key, _COLUMNS)
-        self._texts = ShardTables(store, published.part, samples_key, ["captions", "negatives"])
+        columns = ["captions", "negatives", "width"]
+        self._samples = ShardTables(store, published.part, samples_key, columns)
 
-    def objects(self, row: int) -> Objects:
-        """Return the objects of a sample, in the order of the table."""
+    def objects(self, row: int, view: View = "identity") -> Objects:
+        """Return the objects of a sample, in the order of the table, as this view shows them."""
         shard, slot = divmod(row, self._rows_per_shard)
         table = self._objects.table(shard)
         first, end = np.searchsorted(table["row"].to_numpy(), [slot, slot + 1]).tolist()
-        return tuple(_annotation(cells) for cells in table.slice(first, end - first).to_pylist())
+        found = [_annotation(cells) for cells in table.slice(first, end - first).to_pylist()]
+        if view == "hflip" and found:
+            width = self._sample(row)["width"]
+            found = [annotation.mirrored(width) for annotation in found]
+        return tuple(found)
 
     def texts(self, row: int) -> Texts:
         """Return the captions and negatives of a sample."""
-        shard, slot = divmod(row, self._rows_per_shard)
-        (cells,) = self._texts.table(shard).slice(slot, 1).to_pylist()
+        cells = self._sample(row)
         return Texts(
             captions=tuple(cells["captions"] or ()), negatives=tuple(cells["negatives"] or ())
         )
+
+    def _sample(self, row: int) -> dict[str, Any]:
+        shard, slot = divmod(row, self._rows_per_shard)
+        cells: dict[str, Any] = self._samples.table(shard).slice(slot, 1).to_pylist()[0]
+        return cells
 
 
 def _annotation(cells: dict[str, Any]) -> Annotation:

@@ -20,7 +20,8 @@ from pipelines.store.row_index import (
 from pipelines.stream.indexed_array import IndexedArray, open_array, open_index_file
 from pipelines.stream.selection import SelectedSplit
 from schemas.errors import IntegrityError, UsageError
-from schemas.manifests import Manifest, ManifestSplit
+from schemas.features import View
+from schemas.manifests import Manifest, ManifestFeature, ManifestSplit
 
 Rows = npt.NDArray[np.int64]
 _PIECE = 1 << 20
@@ -48,8 +49,8 @@ class SplitIndex:
     digest: npt.NDArray[np.uint64]
     """First 8 bytes of the encoded image's blake3."""
     keys: pa.LargeStringArray
-    arrays: dict[str, IndexedArray]
-    """Features with one row per sample, by the caller's names."""
+    arrays: dict[View, dict[str, IndexedArray]]
+    """Features with one row per sample, by view and the caller's names."""
 
     def items_by_shard(self) -> Rows:
         """Return how many items begin in each shard."""
@@ -128,18 +129,13 @@ def _open_split(
     published = selected.published
     samples = _open_samples(store, published)
     usable = column_present(samples, "offset")
-    arrays = {}
-    for name, feature in selected.of_kind("sample").items():
-        array = open_array(store, manifest, published, feature)
-        if array.index.num_rows != samples.num_rows:
-            raise IntegrityError(
-                f"index of {feature.array.key}",
-                expected=f"{samples.num_rows} rows, as its split has",
-                got=array.index.num_rows,
-                fix="The split was normalized anew after caching: cache and publish again.",
-            )
-        usable &= column_present(array.index, "offset")
-        arrays[name] = array
+    arrays: dict[View, dict[str, IndexedArray]] = {}
+    for view in selected.views:
+        arrays[view] = {}
+        for name, feature in selected.of_kind("sample", view).items():
+            array = _open_array(store, manifest, published, feature, samples.num_rows)
+            usable &= column_present(array.index, "offset")
+            arrays[view][name] = array
     if windows is not None:
         usable = _window_starts(samples, usable, windows)
     return SplitIndex(
@@ -151,6 +147,24 @@ def _open_split(
         keys=samples.column("key"),
         arrays=arrays,
     )
+
+
+def _open_array(
+    store: ObjectStore,
+    manifest: Manifest,
+    split: ManifestSplit,
+    feature: ManifestFeature,
+    rows: int,
+) -> IndexedArray:
+    array = open_array(store, manifest, split, feature)
+    if array.index.num_rows != rows:
+        raise IntegrityError(
+            f"index of {feature.array.key}",
+            expected=f"{rows} rows, as its split has",
+            got=array.index.num_rows,
+            fix="The split was normalized anew after caching: cache and publish again.",
+        )
+    return array
 
 
 def _places(chosen: npt.NDArray[np.bool_]) -> npt.NDArray[np.uint32]:

@@ -5,13 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+import msgspec
+
 from pipelines.media.preprocess import Resize_HWC, resize_by, resize_to_square
 from schemas.errors import IdentityError, UsageError
 from schemas.features import (
     FeatureSpec,
     RowKind,
     TeacherSpec,
+    View,
+    get_feature,
     nearest_teacher,
+    split_array_name,
 )
 from schemas.ids import nearest_name
 from schemas.manifests import Manifest, ManifestFeature, ManifestSplit
@@ -27,22 +32,41 @@ class FeatureChoice:
     """``image.trunk``, or ``image.trunk@bfloat16`` for a codec other than the usual one."""
     teacher: TeacherSpec
 
+    @property
+    def rows(self) -> RowKind:
+        """What a row stands for."""
+        return get_feature(split_array_name(self.array)[0]).rows
+
+    def array_of(self, view: View) -> str:
+        """Return the name of the array that holds this view of the images."""
+        if view == "identity" or self.rows != "sample":
+            return self.array
+        name, _, codec = split_array_name(self.array)
+        return f"{name}~{view}@{codec}" if codec else f"{name}~{view}"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SelectedSplit:
     """A published split, with the wanted features by the caller's names, in the wanted order."""
 
     published: ManifestSplit
-    features: dict[str, ManifestFeature]
+    views: dict[View, dict[str, ManifestFeature]]
+    """For each wanted view of the images; features of other things are the same in all."""
+
+    @property
+    def features(self) -> dict[str, ManifestFeature]:
+        """Those of the first view: what they look like is the same in all."""
+        return next(iter(self.views.values()))
 
     @property
     def place(self) -> str:
         """``dataset/split``."""
         return f"{self.published.split.dataset}/{self.published.split.split}"
 
-    def of_kind(self, kind: RowKind) -> dict[str, ManifestFeature]:
-        """Return the features whose rows are of that kind."""
-        return {name: item for name, item in self.features.items() if item.feature.rows == kind}
+    def of_kind(self, kind: RowKind, view: View | None = None) -> dict[str, ManifestFeature]:
+        """Return the features whose rows are of that kind; by default of the first view."""
+        features = self.features if view is None else self.views[view]
+        return {name: item for name, item in features.items() if item.feature.rows == kind}
 
     def specs(self, kind: RowKind) -> dict[str, FeatureSpec]:
         """Return what a row of each feature of that kind looks like."""
@@ -86,7 +110,9 @@ def only_teacher(manifest: Manifest) -> TeacherSpec:
 
 
 def choose_features(
-    manifest: Manifest, wanted: Sequence[str] | Mapping[str, str], teacher: str | None = None
+    manifest: Manifest,
+    wanted: Sequence[str] | Mapping[str, str],
+    teacher: str | None = None,
 ) -> tuple[FeatureChoice, ...]:
     """Return the wanted features.
 
@@ -110,15 +136,47 @@ def choose_features(
         array, _, digest = reference.partition("/")
         digest = digest or teacher or ""
         spec = require_teacher(manifest, digest) if digest else only_teacher(manifest)
-        known = {array for split in manifest.splits for array in _arrays(split, spec)}
+        specs = [
+            item.feature for split in manifest.splits for item in _arrays(split, spec).values()
+        ]
+        known = {item.array_name for item in specs}
+        # Named in no view, an array is there in any.
+        known |= {msgspec.structs.replace(item, view="identity").array_name for item in specs}
         if array not in known:
             raise nearest_name(f"feature of manifest {manifest.name}", array, known)
         choices.append(FeatureChoice(name=name, array=array, teacher=spec))
     return tuple(choices)
 
 
+def require_viewable(choices: Iterable[FeatureChoice], views: Sequence[View]) -> None:
+    """Refuse features that would not be of what a stream of these views shows.
+
+    Raises
+    ------
+    UsageError
+        A feature is named in a view, or belongs to images as they are and others are wanted.
+    """
+    for choice in choices:
+        name, view, _ = split_array_name(choice.array)
+        if view:
+            raise UsageError(
+                f"feature {choice.array} is of images in another view",
+                fix=f"Name {choice.array.replace(f'~{view}', '')}, and {view} among the views.",
+            )
+        if choice.rows in ("object_frame", "prompt") and tuple(views) != ("identity",):
+            raise UsageError(
+                f"feature {name} is of images as they are",
+                expected="the view identity alone",
+                got=", ".join(views),
+                fix="Read it by a stream of its own.",
+            )
+
+
 def select_splits(
-    manifest: Manifest, choices: Iterable[FeatureChoice], names: Sequence[str] | None = None
+    manifest: Manifest,
+    choices: Iterable[FeatureChoice],
+    names: Sequence[str] | None = None,
+    views: Sequence[View] = ("identity",),
 ) -> tuple[SelectedSplit, ...]:
     """Return the splits that have all wanted features; the others cannot be trained on.
 
@@ -126,6 +184,8 @@ def select_splits(
     ----------
     names
         Only these splits, as ``dataset/split``; each must have all features.
+    views
+        In which the features of samples are wanted.
 
     Raises
     ------
@@ -135,22 +195,27 @@ def select_splits(
     choices = tuple(choices)
     selected, lacking, complete_places = [], {}, set()
     for split in manifest.splits:
-        found = {
-            choice.name: _arrays(split, choice.teacher).get(choice.array) for choice in choices
-        }
-        complete = {name: feature for name, feature in found.items() if feature is not None}
-        one = SelectedSplit(published=split, features=complete)
-        missing = [choice.array for choice in choices if choice.name not in complete]
+        one = SelectedSplit(
+            published=split, views={view: _found(split, choices, view) for view in views}
+        )
+        missing = [
+            choice.array_of(view)
+            for view, found in one.views.items()
+            for choice in choices
+            if choice.name not in found
+        ]
         if missing or not split.split.rows:
-            lacking[one.place] = ", ".join(missing) or "images"
+            lacking[one.place] = ", ".join(dict.fromkeys(missing)) or "images"
             continue
         complete_places.add(one.place)
         if names is None or one.place in names:
             selected.append(one)
     _require_named(manifest, names or (), complete_places, lacking)
     if not selected:
-        wanted = ", ".join(choice.array for choice in choices)
-        raise UsageError(f"no split of manifest {manifest.name} has all of {wanted or 'images'}")
+        arrays = dict.fromkeys(choice.array_of(view) for view in views for choice in choices)
+        raise UsageError(
+            f"no split of manifest {manifest.name} has all of {', '.join(arrays) or 'images'}"
+        )
     return tuple(selected)
 
 
@@ -185,6 +250,16 @@ def _require_named(
             raise UsageError(f"split {name} of manifest {manifest.name} has no {lacking[name]}")
         if name not in complete:
             raise nearest_name(f"split of manifest {manifest.name}", name, complete | set(lacking))
+
+
+def _found(
+    split: ManifestSplit, choices: Sequence[FeatureChoice], view: View
+) -> dict[str, ManifestFeature]:
+    """Return those of the chosen features that the split has in this view."""
+    found = {
+        choice.name: _arrays(split, choice.teacher).get(choice.array_of(view)) for choice in choices
+    }
+    return {name: feature for name, feature in found.items() if feature is not None}
 
 
 def _arrays(split: ManifestSplit, teacher: TeacherSpec) -> dict[str, ManifestFeature]:

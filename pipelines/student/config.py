@@ -9,6 +9,7 @@ from typing import Literal
 import msgspec
 
 from schemas.errors import UsageError
+from schemas.features import View
 
 Precision = Literal["fp32", "bf16"]
 
@@ -21,6 +22,8 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
     student: str = "repvit_m0_9"
     feature: str = "image.trunk"
+    views: tuple[View, ...] = ("identity",)
+    """Of the images."""
     image_size: int
     """Side of the student's input, in pixels."""
     steps: int = 1000

@@ -146,7 +146,7 @@ class _Session:
 def _require_compatible(runs: Sequence[StudentRun]) -> None:
     first = runs[0]
     for run in runs[1:]:
-        for name in ("feature", "image_size", "batch_size", "seed"):
+        for name in ("feature", "views", "image_size", "batch_size", "seed"):
             wanted, found = getattr(first.config, name), getattr(run.config, name)
             if found != wanted:
                 raise UsageError(
@@ -181,6 +181,7 @@ def open_training_stream(
         manifest,
         image_size=config.image_size,
         features=(config.feature,),
+        views=config.views,
         teacher=teacher,
         batch_size=config.batch_size,
         seed=config.seed,

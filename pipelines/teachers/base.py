@@ -96,12 +96,8 @@ class TrackedFrame:
     """In the order of their ids."""
 
 
-class TeacherIdentity(Protocol):
-    """What can be said of a teacher that need not be in memory."""
-
-    @property
-    def spec(self) -> TeacherSpec:
-        """All that decides the value of a feature."""
+class FeatureShapes(Protocol):
+    """Knows what the features of a teacher look like."""
 
     def feature(self, name: str, codec: str | None = None) -> FeatureSpec:
         """Return the shape of a feature of this teacher, stored by ``codec`` or by its usual one.
@@ -111,6 +107,14 @@ class TeacherIdentity(Protocol):
         UnknownNameError
             There is no such feature or codec.
         """
+
+
+class TeacherIdentity(FeatureShapes, Protocol):
+    """What can be said of a teacher that need not be in memory."""
+
+    @property
+    def spec(self) -> TeacherSpec:
+        """All that decides the value of a feature."""
 
 
 class Teacher(TeacherIdentity, Protocol):

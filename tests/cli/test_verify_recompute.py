@@ -16,6 +16,7 @@ import typer
 from typer.testing import CliRunner, Result
 
 from pipelines.cli import verify
+from pipelines.jobs.asked_features import expand_features
 from pipelines.jobs.cache import CacheOptions, plan_cache
 from pipelines.jobs.feature_stage import teacher_loader
 from pipelines.jobs.publish import publish, select
@@ -111,7 +112,9 @@ def test_bfloat16_autocast_passes(tmp_path: Path) -> None:
     split = made.normalize(tmp_path, made.Clips(count=1, frames=3))
     options = TeacherOptions(precision="bfloat16-autocast", image_batch=3)
     load = teacher_loader("tiny", options)
-    plan = plan_cache(split, load(), load, ["image", "memory"], CacheOptions(batch=3))
+    plan = plan_cache(
+        split, load(), load, expand_features(["image", "memory"]), CacheOptions(batch=3)
+    )
     for planned in plan.stages:
         for unit in planned.units:
             planned.stage.run(unit)

@@ -11,6 +11,7 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 from pipelines.cli import export, import_dump, publish
+from pipelines.jobs.asked_features import expand_features
 from pipelines.jobs.cache import CacheOptions, plan_cache
 from pipelines.jobs.other_teachers import require_no_others
 from pipelines.media.images import decode_image
@@ -155,5 +156,7 @@ def test_it_exits_1_when_a_shard_fails(root: Path) -> None:
 def test_an_import_does_not_keep_the_teacher_from_caching(root: Path) -> None:
     assert imported(root).exit_code == 0
     split, teacher = Split.open(LocalObjectStore(root), "album", "val"), ColourTeacher()
-    plan = plan_cache(split, teacher, lambda: teacher, ["image.trunk"], CacheOptions())
+    plan = plan_cache(
+        split, teacher, lambda: teacher, expand_features(["image.trunk"]), CacheOptions()
+    )
     require_no_others(plan)

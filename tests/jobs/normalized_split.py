@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from pipelines.engine.executor import LocalExecutor
+from pipelines.jobs.asked_features import expand_features
 from pipelines.jobs.cache import CacheOptions, CachePlan, plan_cache
 from pipelines.jobs.feature_stage import teacher_loader
 from pipelines.jobs.finish_split import Budget
@@ -119,10 +120,13 @@ def normalize(root: Path, source: Stills | Clips, rows_per_shard: int = 4) -> Sp
 def plan(
     split: Split,
     *wanted: str,
+    views: Sequence[str] = ("identity",),
     load: Callable[[], Teacher] = load_tiny,
     options: CacheOptions | None = None,
 ) -> CachePlan:
-    return plan_cache(split, load_tiny(), load, wanted, options or CacheOptions(batch=3))
+    return plan_cache(
+        split, load_tiny(), load, expand_features(wanted, views), options or CacheOptions(batch=3)
+    )
 
 
 def damage_image(split: Split, shard: int, row: int) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from pipelines.jobs.asked_features import expand_features
 from pipelines.jobs.audit import Audit, audit
 from pipelines.jobs.audit_amount import Amount
 from pipelines.jobs.cache import CacheOptions, plan_cache
@@ -160,9 +161,9 @@ def leave_out(absent: Iterable[int], rows: Rows, table: Table) -> None:
 
 def test_prompts_of_any_teacher_are_compared(tmp_path: Path) -> None:
     split = made.normalize(tmp_path, made.Stills(count=3))
-    (planned,) = plan_cache(
-        split, ColourTeacher(), ColourTeacher, ["prompts"], CacheOptions()
-    ).stages
+    wanted = expand_features(["prompts"])
+    plan = plan_cache(split, ColourTeacher(), ColourTeacher, wanted, CacheOptions())
+    (planned,) = plan.stages
     planned.stage.run(planned.units[0])
     published = publish(split.store, "all", select(split.store, []))
     found = audit(split.store, published, lambda _: ColourTeacher(), ALL)

@@ -6,7 +6,8 @@ import pytest
 
 from pipelines.engine.executor import Slice
 from pipelines.jobs import cache
-from pipelines.jobs.cache import CacheOptions, expand_features, open_normalized, require_space
+from pipelines.jobs.asked_features import expand_features
+from pipelines.jobs.cache import CacheOptions, open_normalized, require_space
 from pipelines.store.local import LocalObjectStore
 from pipelines.store.splits import Split
 from schemas.errors import IncompleteError, StorageError, UnknownNameError, UsageError

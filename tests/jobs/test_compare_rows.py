@@ -10,11 +10,13 @@ from pipelines.teachers.base import Float32
 from schemas.codec import CODECS, get_codec
 from schemas.features import FEATURES, FeatureSpec
 
-MAP = FeatureSpec(name="image.trunk", rows="sample", item_shape=(6, 8, 8))
-POINTER = FeatureSpec(name="memory.object_pointer", rows="object_frame", item_shape=(16,))
-TOKENS = FeatureSpec(name="text.tokens", rows="phrase", item_shape=(4, 16))
+MAP = FeatureSpec(name="image.trunk", rows="sample", item_shape=(6, 8, 8), codec="float16")
+POINTER = FeatureSpec(
+    name="memory.object_pointer", rows="object_frame", item_shape=(16,), codec="float16"
+)
+TOKENS = FeatureSpec(name="text.tokens", rows="phrase", item_shape=(4, 16), codec="float16")
 SCORE = FeatureSpec(name="memory.object_score", rows="object_frame", item_shape=(), codec="float32")
-LOGITS = FeatureSpec(name="prompts.mask_logits", rows="prompt", item_shape=(8, 8))
+LOGITS = FeatureSpec(name="prompts.mask_logits", rows="prompt", item_shape=(8, 8), codec="float16")
 
 
 def random(feature: FeatureSpec, seed: int = 0) -> Float32:

@@ -13,6 +13,7 @@ import msgspec
 import pytest
 
 from pipelines.engine.work import WorkUnit
+from pipelines.jobs.asked_features import expand_features
 from pipelines.jobs.audit import audit
 from pipelines.jobs.audit_amount import Amount
 from pipelines.jobs.cache import CacheOptions, CachePlan, plan_cache
@@ -46,7 +47,9 @@ ARRAY = ArrayRecord(
     dataset="made-up",
     split="stills",
     split_digest="s0",
-    feature=FeatureSpec(name="image.trunk", rows="sample", item_shape=(64, 16, 16)),
+    feature=FeatureSpec(
+        name="image.trunk", rows="sample", item_shape=(64, 16, 16), codec="float16"
+    ),
     teacher=TEACHER,
     shards=2,
     rows_per_shard=4,
@@ -145,7 +148,9 @@ class TestAnotherTeacher:
     def plan(root: Path, other: Mutation) -> CachePlan:
         teacher = pretend(other)
         options = CacheOptions()
-        return plan_cache(open_split(root), teacher, lambda: teacher, ["image.trunk"], options)
+        return plan_cache(
+            open_split(root), teacher, lambda: teacher, expand_features(["image.trunk"]), options
+        )
 
 
 @pytest.mark.parametrize("path", ARRAY_PATHS)
@@ -285,7 +290,7 @@ def test_any_planned_array_of_another_teacher_counts(tmp_path: Path) -> None:
     (planned,) = made.plan(split, "text.tokens").stages
     planned.stage.run(planned.units[0])
     teacher = pretend(mutated(made.load_tiny().spec, "weights"))
-    wanted = ["image.trunk", "text.tokens"]
+    wanted = expand_features(["image.trunk", "text.tokens"])
     plan = plan_cache(open_split(tmp_path), teacher, lambda: teacher, wanted, CacheOptions())
     with pytest.raises(IdentityError, match=r"text\.tokens holds the same feature"):
         require_no_others(plan)

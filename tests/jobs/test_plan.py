@@ -11,6 +11,7 @@ from typer.testing import CliRunner, Result
 from downloaders.base import DownloadContext
 from downloaders.registry import find_dataset
 from pipelines.cli.main import build_app
+from pipelines.jobs.asked_features import expand_features
 from pipelines.jobs.calibrate import calibrate
 from pipelines.jobs.plan import Plan, Speeds, make_plan, recorded_speeds
 from pipelines.jobs.plan_download import plan_download
@@ -34,7 +35,9 @@ def plan_published(
     store = LocalObjectStore(root)
     sizes = split_sizes(store, dataset, splits, rows_per_shard=64, **options)
     speeds = recorded_speeds(SAM3, peak_tflops=989, write_gb=1)
-    return make_plan(store, "facebook/sam3", SAM3, sizes, features, speeds, free=None)
+    return make_plan(
+        store, "facebook/sam3", SAM3, sizes, expand_features(features), speeds, free=None
+    )
 
 
 @pytest.mark.parametrize(
@@ -51,7 +54,7 @@ def test_the_bytes_are_those_of_the_cache(
 ) -> None:
     split = made.normalize(tmp_path, source, rows_per_shard=10)
     sizes = split_sizes(split.store, "made-up", [], rows_per_shard=64)
-    plan = make_plan(split.store, "tiny", TINY, sizes, features, NO_SPEED, free=1)
+    plan = make_plan(split.store, "tiny", TINY, sizes, expand_features(features), NO_SPEED, free=1)
     cached = made.plan(split, *features)
     for stage in cached.stages:
         for unit in stage.units:
@@ -74,7 +77,9 @@ def test_only_what_is_missing_is_priced(tmp_path: Path) -> None:
 
     def make() -> Plan:
         sizes = split_sizes(split.store, "made-up", [], rows_per_shard=64)
-        return make_plan(split.store, "tiny", TINY, sizes, wanted, speed, free=None)
+        return make_plan(
+            split.store, "tiny", TINY, sizes, expand_features(wanted), speed, free=None
+        )
 
     fresh = make()
     assert (fresh.bytes_left, fresh.files_left) == (fresh.feature_bytes, fresh.files)
@@ -114,7 +119,19 @@ def test_imported_features_are_not_counted(tmp_path: Path) -> None:
     stored["attributes"]["samdistill"]["teacher"]["weights"] = "dump:made-up"
     zarr.write_text(json.dumps(stored))
     (size,) = split_sizes(split.store, "made-up", [], rows_per_shard=64)
-    plan = make_plan(split.store, "tiny", TINY, [size], ("image",), NO_SPEED, free=None)
+    plan = make_plan(
+        split.store,
+        "tiny",
+        TINY,
+        [size],
+        expand_features(
+            [
+                "image",
+            ]
+        ),
+        NO_SPEED,
+        free=None,
+    )
     assert plan.splits[0].cached_by is None
     assert plan.splits[0].features[0].shards_left == 2
 
@@ -130,7 +147,19 @@ def test_features_of_an_older_split_or_of_less_use_are_not_counted(tmp_path: Pat
     shutil.copytree(features / mine, other)
     (other / "image.trunk/commits/00001.json").unlink()
     (size,) = split_sizes(split.store, "made-up", [], rows_per_shard=64)
-    plan = make_plan(split.store, "tiny", TINY, [size], ("image",), NO_SPEED, free=None)
+    plan = make_plan(
+        split.store,
+        "tiny",
+        TINY,
+        [size],
+        expand_features(
+            [
+                "image",
+            ]
+        ),
+        NO_SPEED,
+        free=None,
+    )
     assert plan.splits[0].features[0].shards_left == 2
     assert plan.splits[0].notes == (
         f"counted as cached: features of teacher {mine}; {'f' * 16} has fewer",
@@ -141,7 +170,7 @@ def test_features_of_an_older_split_or_of_less_use_are_not_counted(tmp_path: Pat
         "tiny",
         TINY,
         [size],
-        ("image",),
+        expand_features(["image"]),
         NO_SPEED,
         free=None,
         precision="bfloat16-autocast",
@@ -150,7 +179,19 @@ def test_features_of_an_older_split_or_of_less_use_are_not_counted(tmp_path: Pat
     record = split.store.get(layout.split_key("made-up", "stills"))
     Path(tmp_path, layout.split_key("made-up", "stills")).write_bytes(record + b"\n")
     (size,) = split_sizes(split.store, "made-up", [], rows_per_shard=64)
-    plan = make_plan(split.store, "tiny", TINY, [size], ("image",), NO_SPEED, free=None)
+    plan = make_plan(
+        split.store,
+        "tiny",
+        TINY,
+        [size],
+        expand_features(
+            [
+                "image",
+            ]
+        ),
+        NO_SPEED,
+        free=None,
+    )
     assert plan.splits[0].cached_by is None
     assert plan.splits[0].features[0].shards_left == 4
 
@@ -216,14 +257,16 @@ def test_the_live_teacher_is_timed(tmp_path: Path) -> None:
     sizes = split_sizes(clips.store, "made-up", [], rows_per_shard=64)
     wanted = ("text", "memory", "prompts")
     teacher = made.load_tiny()
-    speeds = calibrate(stills.store, teacher, sizes, wanted, batch=2, seconds=0.01)
+    speeds = calibrate(stills.store, teacher, sizes, expand_features(wanted), batch=2, seconds=0.01)
     assert speeds.source == "calibrated"
     assert speeds.seconds.keys() == {"sample", "phrase", "object_frame", "prompt"}
-    usual = calibrate(stills.store, teacher, sizes, (), batch=2, seconds=0.01)
+    usual = calibrate(stills.store, teacher, sizes, expand_features([]), batch=2, seconds=0.01)
     assert usual.seconds.keys() == {"sample", "phrase", "object_frame"}
     assert all(seconds >= 0 for seconds in speeds.seconds.values())
     assert speeds.write_gb > 0
-    plan = make_plan(clips.store, "tiny", TINY, sizes, (), speeds, free=None, workers=2)
+    plan = make_plan(
+        clips.store, "tiny", TINY, sizes, expand_features([]), speeds, free=None, workers=2
+    )
     assert plan.device_hours is not None
     assert plan.wall_hours is not None
     assert not made.tree(tmp_path)
@@ -326,7 +369,9 @@ def test_what_is_done_takes_no_request_time_or_room(
 
     def make(free: int) -> Plan:
         sizes = split_sizes(split.store, "made-up", [], rows_per_shard=64)
-        return make_plan(split.store, "tiny", TINY, sizes, ("image.trunk",), speed, free=free)
+        return make_plan(
+            split.store, "tiny", TINY, sizes, expand_features(["image.trunk"]), speed, free=free
+        )
 
     whole = make(0)
     (stage,) = made.plan(split, "image.trunk").stages

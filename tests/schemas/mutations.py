@@ -68,8 +68,9 @@ def _of_value(value: Any, hint: Any, path: str) -> Iterator[Mutation]:
     elif value == ():
         return
     elif isinstance(value, tuple) and not isinstance(value[0], msgspec.Struct):
-        after = (value[0] + 1, *value[1:])
-        yield Mutation(path, value, after, after)
+        (first, *_) = _of_value(value[0], typing.get_args(hint)[0], path)
+        after = (first.after, *value[1:])
+        yield Mutation(path, value, after, after, first.is_valid)
     elif isinstance(value, int | str | float):
         after = f"{value}x" if isinstance(value, str) else value + 1
         yield Mutation(path, value, after, after)

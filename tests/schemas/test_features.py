@@ -1,15 +1,21 @@
 from __future__ import annotations
 
+import json
+import pickle
+
 import msgspec
 import pytest
 
-from schemas.errors import IdentityError
+from schemas.errors import IdentityError, UnknownNameError
 from schemas.features import (
+    VIEWS,
     FeatureSpec,
     PreprocessSpec,
     TeacherSpec,
     TokenizeSpec,
     differing_fields,
+    find_view,
+    split_array_name,
 )
 from schemas.ids import canonical_json, parse_json
 from tests.schemas.mutations import Mutation, leaves, mutations
@@ -59,8 +65,39 @@ def test_digest_is_part_of_the_format() -> None:
 
 
 def test_item_bytes_of_the_full_trunk() -> None:
-    trunk = FeatureSpec(name="image.trunk", rows="sample", item_shape=(1024, 72, 72))
+    trunk = FeatureSpec(
+        name="image.trunk", rows="sample", item_shape=(1024, 72, 72), codec="float16"
+    )
     assert trunk.item_bytes == 10_616_832
     assert trunk.array_name == "image.trunk"
     other = msgspec.structs.replace(trunk, codec="bfloat16")
     assert other.array_name == "image.trunk@bfloat16"
+
+
+def test_a_view_is_part_of_an_array_and_of_its_name() -> None:
+    trunk = FeatureSpec(name="image.trunk", rows="sample", item_shape=(4, 2, 2), codec="int8")
+    mirrored = msgspec.structs.replace(trunk, view="hflip")
+    assert mirrored.array_name == "image.trunk~hflip@int8"
+    assert split_array_name(mirrored.array_name) == ("image.trunk", "hflip", "int8")
+    assert split_array_name("image.trunk") == ("image.trunk", "", "")
+    assert msgspec.to_builtins(mirrored) == msgspec.to_builtins(trunk) | {"view": "hflip"}
+    assert differing_fields(trunk, mirrored) == ["view: 'identity' != 'hflip'"]
+
+
+def test_a_feature_of_images_as_they_are_is_written_as_before_there_were_views() -> None:
+    spec = FeatureSpec(name="image.trunk", rows="sample", item_shape=(4, 2, 2), codec="float16")
+    written = {"name": "image.trunk", "rows": "sample", "item_shape": [4, 2, 2], "codec": "float16"}
+    assert json.loads(canonical_json(spec)) == written
+    for same in (
+        pickle.loads(pickle.dumps(spec)),
+        parse_json(canonical_json(spec), FeatureSpec, "x"),
+        msgspec.convert(written | {"view": "identity"}, FeatureSpec),
+    ):
+        assert same == spec
+        assert canonical_json(same) == canonical_json(spec)
+
+
+def test_views_are_found_by_name() -> None:
+    assert [find_view(view) for view in VIEWS] == ["identity", "hflip"]
+    with pytest.raises(UnknownNameError, match="Did you mean hflip"):
+        find_view("hfilp")

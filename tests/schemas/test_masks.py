@@ -46,6 +46,11 @@ def test_all_three_rle_forms_are_the_same_mask(mask: npt.NDArray[np.bool_]) -> N
 
 
 @given(masks)
+def test_a_mirrored_mask_is_that_of_the_mirrored_pixels(mask: npt.NDArray[np.bool_]) -> None:
+    assert encode_mask(mask).mirrored() == encode_mask(mask[:, ::-1])
+
+
+@given(masks)
 def test_box_is_tight(mask: npt.NDArray[np.bool_]) -> None:
     rows, columns = np.nonzero(mask)
     expected = (0.0, 0.0, 0.0, 0.0)

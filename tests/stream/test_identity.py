@@ -22,7 +22,7 @@ ARRAY = ArrayRecord(
     dataset="toy",
     split="train",
     split_digest="s0",
-    feature=FeatureSpec(name="image.trunk", rows="sample", item_shape=(8, 4, 4)),
+    feature=FeatureSpec(name="image.trunk", rows="sample", item_shape=(8, 4, 4), codec="float16"),
     teacher=TEACHER,
     shards=3,
     rows_per_shard=4,

@@ -18,7 +18,7 @@ RUN = RunIdentity(
     manifest="0" * 64,
     manifest_reference="tiny@1",
     config=TrainConfig(student="efficientvit_b0", image_size=64),
-    feature=FeatureSpec(name="image.trunk", rows="sample", item_shape=(8, 4, 4)),
+    feature=FeatureSpec(name="image.trunk", rows="sample", item_shape=(8, 4, 4), codec="float16"),
     teacher=TEACHER,
 )
 

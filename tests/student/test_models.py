@@ -11,7 +11,7 @@ PREPROCESS = PreprocessSpec(image_size=64)
 
 
 def feature(*shape: int) -> FeatureSpec:
-    return FeatureSpec(name="image.trunk", rows="sample", item_shape=shape)
+    return FeatureSpec(name="image.trunk", rows="sample", item_shape=shape, codec="float16")
 
 
 def make_student(

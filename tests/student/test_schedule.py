@@ -28,7 +28,7 @@ def test_short_runs_have_a_rate_at_every_step() -> None:
 
 
 def test_only_weights_of_more_than_one_dimension_decay() -> None:
-    feature = FeatureSpec(name="image.trunk", rows="sample", item_shape=(4, 2, 2))
+    feature = FeatureSpec(name="image.trunk", rows="sample", item_shape=(4, 2, 2), codec="float16")
     student = ImageStudent("efficientvit_b0", feature, PreprocessSpec(image_size=64))
     optimizer = make_optimizer(student, CONFIG)
     decay = {id(p): g["weight_decay"] for g in optimizer.param_groups for p in g["params"]}
