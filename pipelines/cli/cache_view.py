@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
-from rich import box
 from rich.console import Console
 from rich.filesize import decimal
 from rich.table import Table
 
+from pipelines.cli.tables import WIDE, open_table, shape_text
 from pipelines.engine.work import RunReport
 from pipelines.jobs.cache import CachePlan
 from pipelines.jobs.finish_split import Budget
@@ -28,19 +28,15 @@ def show_teacher(console: Console, name: str, spec: TeacherSpec) -> None:
 
 def show_plan(console: Console, plan: CachePlan, free: int | None) -> None:
     """Print what will be written for one split."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for heading in ("feature", "row", "codec"):
-        table.add_column(heading, overflow="fold")
-    for heading in ("rows", "shards", "to do", "bytes"):
-        table.add_column(heading, justify="right", no_wrap=True)
+    wide = console.width >= WIDE
+    texts = ("row", "codec") if wide else ()
+    numbers = ("rows", "shards", "to do", "bytes") if wide else ("to do", "bytes")
+    table = open_table("array", texts, numbers)
     for array in plan.arrays:
-        shape = "x".join(map(str, array.feature.item_shape)) or "1"
+        feature, counts = array.feature, (str(array.rows), str(array.shards))
         table.add_row(
-            array.feature.array_name.partition("@")[0],
-            shape,
-            array.feature.codec,
-            str(array.rows),
-            str(array.shards),
+            feature.array_name,
+            *((shape_text(feature.item_shape), feature.codec, *counts) if wide else ()),
             str(array.shards_left),
             decimal(array.bytes_left),
         )

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Self
 
-from rich import box
 from rich.console import Console
 from rich.filesize import decimal
 from rich.progress import Progress
 from rich.table import Table
 
 from pipelines.cli.consoles import open_console
+from pipelines.cli.tables import open_table, shape_text
 
 if TYPE_CHECKING:
     from pipelines.report.summary import ManifestSummary
@@ -117,25 +117,13 @@ class VerifyProgress:
 
 def _product_table(console: Console, *numbers: str) -> Table:
     """Return a table of products; a narrow one does without the codec."""
-    columns = ("product", "row", "codec") if console.width >= _WIDE else ("product", "row")
-    return _table(*columns, *numbers)
+    return open_table("product", ("row", "codec") if _is_wide(console) else ("row",), numbers)
 
 
 def _product_cells(console: Console, feature: FeatureSpec) -> list[str]:
-    cells = [feature.array_name, _shape(feature.item_shape)]
-    return [*cells, feature.codec] if console.width >= _WIDE else cells
+    cells = [feature.array_name, shape_text(feature.item_shape)]
+    return [*cells, feature.codec] if _is_wide(console) else cells
 
 
-def _table(*headings: str) -> Table:
-    """Return a table whose first column is a name, kept whole, and whose last three are numbers."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
-    table.add_column(headings[0], no_wrap=True)
-    for heading in headings[1:-3]:
-        table.add_column(heading, overflow="fold")
-    for heading in headings[-3:]:
-        table.add_column(heading, justify="right", no_wrap=True)
-    return table
-
-
-def _shape(item_shape: tuple[int, ...]) -> str:
-    return "x".join(map(str, item_shape)) or "1"
+def _is_wide(console: Console) -> bool:
+    return console.width >= _WIDE

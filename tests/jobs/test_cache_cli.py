@@ -18,12 +18,12 @@ from tests.engine.stages import make_units
 from tests.jobs import normalized_split as made
 
 
-def invoke(root: Path, *arguments: str) -> Result:
+def invoke(root: Path, *arguments: str, columns: int = 100) -> Result:
     app = typer.Typer()
     app.callback()(lambda: None)
     cache.register(app)
     command = ["cache", "made-up", "--root", str(root), "--teacher", "tiny", "--device", "cpu"]
-    return CliRunner().invoke(app, [*command, *arguments])
+    return CliRunner().invoke(app, [*command, *arguments], env={"COLUMNS": str(columns)})
 
 
 def test_it_says_what_it_will_do_and_what_it_did(tmp_path: Path) -> None:
@@ -41,6 +41,15 @@ def test_it_says_what_it_will_do_and_what_it_did(tmp_path: Path) -> None:
     ):
         assert text in result.output
     assert result.output.index("to write") < result.output.index("3 of 3 shards")
+
+
+def test_names_and_numbers_are_whole_on_a_narrow_terminal(tmp_path: Path) -> None:
+    made.normalize(tmp_path, made.Stills())
+    features = ("--features", "image.trunk@bfloat16", "--views", "identity,hflip")
+    result = invoke(tmp_path, *features, columns=60)
+    lines = [line.split() for line in result.output.splitlines()]
+    assert ["array", "to", "do", "bytes"] in lines
+    assert ["image.trunk~hflip@bfloat16", "3"] in [words[:2] for words in lines]
 
 
 def test_the_same_command_resumes_and_then_has_nothing_to_do(tmp_path: Path) -> None:

@@ -312,6 +312,15 @@ class TestCommand:
         command = ["plan", "made-up", "--root", split.store.url, "--teacher", "tiny"]
         return CliRunner().invoke(build_app(), [*command, *arguments])
 
+    def test_names_and_numbers_are_whole_on_a_narrow_terminal(
+        self, split: Split, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("COLUMNS", "60")
+        result = self.invoke(split, "--views", "identity,hflip", "--features", "image.trunk@int8")
+        lines = [line.split() for line in result.output.splitlines()]
+        assert ["array", "rows", "left"] in lines
+        assert ["image.trunk~hflip@int8", "9"] in [words[:2] for words in lines]
+
     def test_it_prints(self, split: Split) -> None:
         result = self.invoke(split)
         assert result.exit_code == 0, result.output
