@@ -214,7 +214,8 @@ def select_splits(
     if not selected:
         arrays = dict.fromkeys(choice.array_of(view) for view in views for choice in choices)
         raise UsageError(
-            f"no split of manifest {manifest.name} has all of {', '.join(arrays) or 'images'}"
+            f"no split of manifest {manifest.name} has all of {', '.join(arrays) or 'images'}",
+            fix="Cache what is missing (other views by --views), and publish again.",
         )
     return tuple(selected)
 
