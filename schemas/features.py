@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 
 from schemas.codec import get_codec
-from schemas.errors import IdentityError
+from schemas.errors import IdentityError, UsageError
 from schemas.ids import canonical_json, digest_bytes, nearest_name
 from schemas.prompts import PromptKind
 
@@ -168,9 +168,8 @@ class FeatureSpec(
     @property
     def array_name(self) -> str:
         """Folder of the array: the name, then the view and the codec where not the usual ones."""
-        view = "" if self.view == "identity" else f"~{self.view}"
-        codec = "" if self.codec == get_feature(self.name).codec else f"@{self.codec}"
-        return f"{self.name}{view}{codec}"
+        codec = "" if self.codec == get_feature(self.name).codec else self.codec
+        return join_array_name(self.name, self.view, codec)
 
 
 class FeatureKind(msgspec.Struct, frozen=True, kw_only=True):
@@ -291,6 +290,20 @@ def find_view(name: str) -> View:
         if view == name:
             return view
     raise nearest_name("view", name, VIEWS)
+
+
+def checked_views(names: Iterable[str]) -> tuple[View, ...]:
+    """Return the views of these names, at least one and each once, in the order of ``VIEWS``."""
+    found = [find_view(name) for name in names]
+    if not found or len(set(found)) < len(found):
+        raise UsageError("views", expected="one or more, each once", got=", ".join(found) or "none")
+    return tuple(sorted(found, key=VIEWS.index))
+
+
+def join_array_name(name: str, view: str, codec: str) -> str:
+    """Return ``NAME[~VIEW][@CODEC]``: neither the view identity nor an empty codec is named."""
+    shown = "" if view == "identity" else f"~{view}"
+    return f"{name}{shown}@{codec}" if codec else f"{name}{shown}"
 
 
 def split_array_name(array: str) -> tuple[str, str, str]:

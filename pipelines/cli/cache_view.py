@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.filesize import decimal
 from rich.table import Table
 
-from pipelines.cli.tables import WIDE, open_table, shape_text
+from pipelines.cli.tables import print_table, shape_text
 from pipelines.engine.work import RunReport
 from pipelines.jobs.cache import CachePlan
 from pipelines.jobs.finish_split import Budget
@@ -28,20 +28,21 @@ def show_teacher(console: Console, name: str, spec: TeacherSpec) -> None:
 
 def show_plan(console: Console, plan: CachePlan, free: int | None) -> None:
     """Print what will be written for one split."""
-    wide = console.width >= WIDE
-    texts = ("row", "codec") if wide else ()
-    numbers = ("rows", "shards", "to do", "bytes") if wide else ("to do", "bytes")
-    table = open_table("array", texts, numbers)
-    for array in plan.arrays:
-        feature, counts = array.feature, (str(array.rows), str(array.shards))
-        table.add_row(
-            feature.array_name,
-            *((shape_text(feature.item_shape), feature.codec, *counts) if wide else ()),
+    rows = [
+        (
+            array.feature.array_name,
+            shape_text(array.feature.item_shape),
+            array.feature.codec,
+            str(array.rows),
+            str(array.shards),
             str(array.shards_left),
             decimal(array.bytes_left),
         )
+        for array in plan.arrays
+    ]
     console.print(plan.split.name, style="bold")
-    console.print(table)
+    headings = ("array", "row", "codec", "rows", "shards", "to do", "bytes")
+    print_table(console, headings, rows, {"row", "codec", "rows", "shards"})
     for note in plan.notes:
         console.print(note)
     room = "a bucket" if free is None else f"{decimal(free)} free"

@@ -7,7 +7,7 @@ from rich.filesize import decimal
 from rich.table import Table
 
 from pipelines.cli.consoles import open_console
-from pipelines.cli.tables import WIDE, open_table
+from pipelines.cli.tables import print_table
 from pipelines.jobs.plan import Plan, PlannedSplit
 from pipelines.jobs.plan_download import PlannedDownload
 
@@ -41,20 +41,20 @@ def show_plan(plan: Plan) -> None:
 def _show_split(console: Console, split: PlannedSplit) -> None:
     counts = ", ".join(f"{count:,} {_ROWS[kind]}" for kind, count in split.rows.items())
     console.print(f"{split.dataset}/{split.split}: {counts} ({split.counts})", style="bold")
-    columns = {
-        "rows": [f"{array.rows:,}" for array in split.features],
-        "bytes of a row": [f"{array.row_bytes:,}" for array in split.features],
-        "shards": [f"{array.shards:,}" for array in split.features],
-        "files": [f"{array.files:,}" for array in split.features],
-        "bytes": [decimal(array.bytes) for array in split.features],
-        "left": [decimal(array.bytes_left) for array in split.features],
-    }
-    if console.width < WIDE:
-        columns = {name: columns[name] for name in ("rows", "left")}
-    table = open_table("array", (), tuple(columns))
-    for array, *cells in zip(split.features, *columns.values(), strict=True):
-        table.add_row(array.array, *cells)
-    console.print(table)
+    rows = [
+        (
+            array.array,
+            f"{array.rows:,}",
+            f"{array.row_bytes:,}",
+            f"{array.shards:,}",
+            f"{array.files:,}",
+            decimal(array.bytes),
+            decimal(array.bytes_left),
+        )
+        for array in split.features
+    ]
+    headings = ("array", "rows", "bytes of a row", "shards", "files", "bytes", "left")
+    print_table(console, headings, rows, {"bytes of a row", "shards", "files", "bytes"})
     for note in split.notes:
         console.print(f"note: {note}")
 

@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Self
 from rich.console import Console
 from rich.filesize import decimal
 from rich.progress import Progress
-from rich.table import Table
 
 from pipelines.cli.consoles import open_console
-from pipelines.cli.tables import open_table, shape_text
+from pipelines.cli.tables import print_table, shape_text
 
 if TYPE_CHECKING:
     from pipelines.report.summary import ManifestSummary
@@ -20,7 +19,8 @@ if TYPE_CHECKING:
     from pipelines.store.verify import Verification
     from schemas.features import FeatureSpec
 
-_WIDE = 80
+_PRODUCT = ("product", "row", "codec")
+_IMAGES = ("images", "", "")
 
 
 def show_published(published: PublishedManifest) -> None:
@@ -34,18 +34,12 @@ def show_published(published: PublishedManifest) -> None:
         place = f"{split.split.dataset}/{split.split.split}"
         weight = f"  weight {manifest.weights[place]}" if manifest.weights else ""
         console.print(f"\n{place}{weight}", style="bold")
-        table = _product_table(console, "rows", "shards", "bytes")
-        stored = decimal(split.part.data_bytes)
-        images = [""] * (len(table.columns) - 4)
-        table.add_row("images", *images, str(split.part.rows), str(split.part.shards), stored)
-        for feature in split.features:
-            table.add_row(
-                *_product_cells(console, feature.feature),
-                str(feature.part.rows),
-                str(feature.part.shards),
-                decimal(feature.part.data_bytes),
-            )
-        console.print(table)
+        parts = [(_IMAGES, split.part), *((_cells(f.feature), f.part) for f in split.features)]
+        rows = [
+            (*cells, str(part.rows), str(part.shards), decimal(part.data_bytes))
+            for cells, part in parts
+        ]
+        print_table(console, (*_PRODUCT, "rows", "shards", "bytes"), rows, {"codec"})
 
 
 def show_rehearsed(published: PublishedManifest) -> None:
@@ -67,17 +61,11 @@ def show_summary(summary: ManifestSummary) -> None:
             console.print(
                 f"quarantined {found.count}: {found.reason} ({', '.join(found.keys[:3])})"
             )
-        table = _product_table(console, "rows", "left out", "bytes")
-        images = [""] * (len(table.columns) - 4)
-        table.add_row("images", *images, str(split.rows), "", decimal(split.bytes))
-        for feature in split.features:
-            table.add_row(
-                *_product_cells(console, feature.feature),
-                str(feature.rows),
-                str(sum(feature.quarantined.values())),
-                decimal(feature.bytes),
-            )
-        console.print(table)
+        rows = [(*_IMAGES, str(split.rows), "", decimal(split.bytes))]
+        for item in split.features:
+            left_out = str(sum(item.quarantined.values()))
+            rows.append((*_cells(item.feature), str(item.rows), left_out, decimal(item.bytes)))
+        print_table(console, (*_PRODUCT, "rows", "left out", "bytes"), rows, {"codec"})
 
 
 def show_findings(console: Console, findings: Iterable[Finding]) -> None:
@@ -115,15 +103,5 @@ class VerifyProgress:
         self._bar.update(self._task, completed=done, total=total)
 
 
-def _product_table(console: Console, *numbers: str) -> Table:
-    """Return a table of products; a narrow one does without the codec."""
-    return open_table("product", ("row", "codec") if _is_wide(console) else ("row",), numbers)
-
-
-def _product_cells(console: Console, feature: FeatureSpec) -> list[str]:
-    cells = [feature.array_name, shape_text(feature.item_shape)]
-    return [*cells, feature.codec] if _is_wide(console) else cells
-
-
-def _is_wide(console: Console) -> bool:
-    return console.width >= _WIDE
+def _cells(feature: FeatureSpec) -> tuple[str, str, str]:
+    return feature.array_name, shape_text(feature.item_shape), feature.codec

@@ -2,23 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from rich import box
+from rich.console import Console
 from rich.table import Table
 
-WIDE = 100
-"""Columns from which on a table may show everything."""
+_TEXTS = frozenset({"row", "codec"})
+"""Columns that are no numbers."""
+_MOST = 1000
+"""Characters: wider than any table."""
 
 
-def open_table(name: str, texts: Sequence[str], numbers: Sequence[str]) -> Table:
-    """Return a table: a column of names and columns of numbers, kept whole, texts between them."""
+def print_table(
+    console: Console, headings: Sequence[str], rows: Sequence[Sequence[str]], spare: Collection[str]
+) -> None:
+    """Print rows that begin with a name; without the ``spare`` columns where all are too wide."""
+    table = _table(headings, rows)
+    if console.measure(table, options=console.options.update(width=_MOST)).maximum > console.width:
+        kept = [place for place, heading in enumerate(headings) if heading not in spare]
+        table = _table([headings[k] for k in kept], [[row[k] for k in kept] for row in rows])
+    console.print(table)
+
+
+def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
-    table.add_column(name, no_wrap=True)
-    for heading in texts:
-        table.add_column(heading, overflow="fold")
-    for heading in numbers:
-        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column(headings[0], no_wrap=True)
+    for heading in headings[1:]:
+        if heading in _TEXTS:
+            table.add_column(heading, overflow="fold")
+        else:
+            table.add_column(heading, justify="right", no_wrap=True)
+    for row in rows:
+        table.add_row(*row)
     return table
 
 

@@ -95,10 +95,10 @@ def train(
 
     from pipelines.store.published import find_manifest
     from pipelines.store.request_budget import RequestLimits
-    from pipelines.stream.options import checked_views
     from pipelines.student.config import RunOptions, TrainConfig
     from pipelines.student.student_run import StudentRun
     from pipelines.student.trainer import Trainer, open_training_stream
+    from schemas.features import checked_views
 
     students = _checked_students(student or [_DEFAULT_STUDENT])
     limits = RequestLimits(per_second=requests_per_second, total=requests)

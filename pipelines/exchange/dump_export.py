@@ -32,9 +32,11 @@ class DumpFormat:
 
     def __init__(self, layout: DumpLayout, features: Sequence[FeatureSpec]) -> None:
         names = [spec.array_name for spec in features]
-        if len(features) != 1 or features[0].codec != "float16" or not features[0].item_shape:
+        fits = [spec for spec in features if spec.codec == "float16" and spec.item_shape]
+        # A dump cannot say that its images were mirrored.
+        if len(features) != 1 or not fits or fits[0].view != "identity":
             raise UsageError(
-                f"a dump as {layout.name}'s holds one feature of float16",
+                f"a dump as {layout.name}'s holds one feature of float16, of images as they are",
                 expected="one --feature, for example image.trunk",
                 got=", ".join(names) or "none",
             )

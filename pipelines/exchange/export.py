@@ -161,7 +161,7 @@ def choose(
     if not images:
         raise UsageError(f"manifest {manifest.name} has no images to export")
     if not manifest.teachers or (features is not None and not features):
-        return [SelectedSplit(published=item, views={"identity": {}}) for item in images], None
+        return [SelectedSplit(published=item, by_view={"identity": {}}) for item in images], None
     spec = require_teacher(manifest, teacher) if teacher else only_teacher(manifest)
     chosen = Manifest(name=manifest.name, teachers=manifest.teachers, splits=tuple(images))
     arrays = _by_sample(images, spec) if features is None else features
@@ -193,13 +193,15 @@ def _named(item: ManifestSplit, wanted: Sequence[str]) -> bool:
 
 
 def _by_sample(splits: Sequence[ManifestSplit], teacher: TeacherSpec) -> list[str]:
-    """Return the features with a row per sample that any of the splits has."""
+    """Return the features with a row per sample, of images as they are, that any split has."""
     return sorted(
         {
             feature.feature.array_name
             for item in splits
             for feature in item.features
-            if feature.teacher == teacher.digest and feature.feature.rows == "sample"
+            if feature.teacher == teacher.digest
+            and feature.feature.rows == "sample"
+            and feature.feature.view == "identity"
         }
     )
 

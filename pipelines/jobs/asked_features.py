@@ -15,6 +15,7 @@ from schemas.features import (
     FeatureSpec,
     RowKind,
     View,
+    checked_views,
     family_of,
     find_view,
     get_feature,
@@ -71,7 +72,7 @@ def expand_features(
     UsageError
         Nothing is left of what is wanted.
     """
-    seen = [find_view(view) for view in views]
+    seen = checked_views(views)
     chosen = [
         AskedFeature(name=name, view=view, codec=codec)
         for name, codec in _expand_groups(wanted)
@@ -97,8 +98,6 @@ def _expand_groups(wanted: Iterable[str]) -> Iterator[tuple[str, str | None]]:
     """Yield names and codecs of features; some more than once."""
     for text in wanted or USUAL_GROUPS:
         name, view, codec = split_array_name(text)
-        if view:
-            raise UsageError(f"feature {text!r}", fix=f"Choose {name} and --views {view}.")
         if name in GROUPS:
             usual = [key for key, kind in FEATURES.items() if not kind.on_request]
             members = [key for key in usual if group_of(key) == name]
@@ -106,4 +105,7 @@ def _expand_groups(wanted: Iterable[str]) -> Iterator[tuple[str, str | None]]:
             members = [name]
         else:
             raise nearest_name("feature", name, [*GROUPS, *FEATURES])
+        if view:
+            fix = f"Add --views {find_view(view)} in its place."
+            raise UsageError(f"feature {text!r} names a view", fix=fix)
         yield from ((member, codec or None) for member in members)

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import msgspec
+
 from pipelines.jobs.cache import CachePlan
 from pipelines.store import layout
 from pipelines.store.arrays import find_array_record
 from schemas.errors import IdentityError
-from schemas.features import TeacherSpec, differing_fields, nearest_teacher
+from schemas.features import VIEWS, TeacherSpec, differing_fields, nearest_teacher
 
 
 def require_no_others(plan: CachePlan) -> None:
@@ -43,9 +45,17 @@ def _others(plan: CachePlan) -> Iterator[tuple[str, TeacherSpec]]:
     for teacher in store.folders(layout.features_folder(record.dataset, record.split)):
         if teacher == plan.teacher.digest:
             continue
-        for array in plan.arrays:
-            name = array.feature.array_name
+        for name in _names(plan):
             folder = layout.array_folder(record.dataset, record.split, teacher, name)
             found = find_array_record(store, folder)
             if found is not None and not found.teacher.imported:
                 yield folder, found.teacher
+
+
+def _names(plan: CachePlan) -> dict[str, None]:
+    """Return the planned arrays, in all views: training needs those of one teacher."""
+    return {
+        msgspec.structs.replace(array.feature, view=view).array_name: None
+        for array in plan.arrays
+        for view in (VIEWS if array.feature.rows == "sample" else VIEWS[:1])
+    }

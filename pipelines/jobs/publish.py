@@ -18,7 +18,7 @@ from pipelines.store.published import PublishedManifest, manifest_versions
 from pipelines.store.splits import Split
 from pipelines.store.tables import encode_table, table_record
 from schemas.errors import IdentityError, IncompleteError, IntegrityError, UsageError
-from schemas.features import differing_fields, get_feature, split_array_name
+from schemas.features import differing_fields, get_feature, join_array_name, split_array_name
 from schemas.ids import canonical_json, digest_bytes, nearest_name
 from schemas.manifests import (
     ArrayRecord,
@@ -214,7 +214,8 @@ def _choose_arrays(split: Split, selection: Selection) -> list[ArrayRecord]:
         for teacher in teachers or ("any teacher",):
             if (feature, teacher) not in found:
                 raise IncompleteError(
-                    f"{split.name} has no {feature} of {teacher}", fix=_cache_command(split)
+                    f"{split.name} has no {feature} of {teacher}",
+                    fix=_cache_command(split, feature),
                 )
     return [found[place] for place in sorted(found)]
 
@@ -289,7 +290,9 @@ def _publish_array(
             got=f"split {record.split_digest[:16]}",
             fix="Remove that folder and cache again.",
         )
-    commits = read_product(split.store, folder, record.shards, fix=_cache_command(split))
+    commits = read_product(
+        split.store, folder, record.shards, fix=_cache_command(split, record.feature.array_name)
+    )
     for shard, commit in enumerate(commits):
         _check_commit(commit, record, shard, _sources(split, record, normalized, shard))
     part = _put_part(split.store, name, commits)
@@ -400,8 +403,11 @@ def _array_folder(record: ArrayRecord) -> str:
     )
 
 
-def _cache_command(split: Split) -> str:
+def _cache_command(split: Split, array: str) -> str:
+    name, view, codec = split_array_name(array)
+    feature = join_array_name(name, "identity", codec)
+    views = f" --views {view}" if view else ""
     return (
-        f"Run `samdistill cache` for {split.record.dataset} --split {split.record.split} to the "
-        "end, or name only complete features by --feature."
+        f"Run `samdistill cache {split.record.dataset} --split {split.record.split} --features "
+        f"{feature}{views}` to the end, or name only complete features by --feature."
     )

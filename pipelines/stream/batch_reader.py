@@ -257,10 +257,14 @@ class BatchReader:
     def _gather(self, threads: Executor, images: _Images) -> Records:
         options = self._options
         numbers, rows, keys = images.numbers, images.rows, images.keys
-        pairs = list(zip(numbers.tolist(), rows.tolist(), images.views, strict=True))
+        pairs = list(zip(numbers.tolist(), rows.tolist(), strict=True))
         objects, phrases, memory, prompts = None, None, None, None
         if options.annotations or self._wants_phrases or self._prompts:
-            objects = tuple(threads.map(lambda at: self._objects[at[0]].objects(*at[1:]), pairs))
+            # What only names phrases and prompts need not be mirrored.
+            views: list[View] = [
+                view if options.annotations else "identity" for view in images.views
+            ]
+            objects = tuple(threads.map(self._read_objects, pairs, views))
         if self._wants_phrases:
             texts = tuple(threads.map(lambda at: self._objects[at[0]].texts(at[1]), pairs))
             phrases = gather_phrases(self._phrases, numbers, objects or (), texts, threads)
@@ -278,6 +282,10 @@ class BatchReader:
             memory=memory,
             prompts=prompts,
         )
+
+    def _read_objects(self, place: tuple[int, int], view: View) -> Objects:
+        number, row = place
+        return self._objects[number].objects(row, view)
 
     def _pool(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> BufferPool:
         options = self._options

@@ -18,19 +18,13 @@ from pipelines.store.published import find_manifest
 from pipelines.stream.augment import Augment
 from pipelines.stream.batch_reader import BatchReader, PendingBatch, Threads
 from pipelines.stream.batches import Batch
-from pipelines.stream.options import (
-    Locality,
-    StreamOptions,
-    checked_views,
-    require_positive,
-    require_rank,
-)
+from pipelines.stream.options import Locality, StreamOptions, require_positive, require_rank
 from pipelines.stream.order import Positions
 from pipelines.stream.samples import Windows, open_index
 from pipelines.stream.selection import choose_features, require_viewable, select_splits
 from pipelines.stream.stream_order import make_order, mixture_weights
 from schemas.errors import IdentityError, UsageError
-from schemas.features import FeatureSpec, TeacherSpec, View
+from schemas.features import FeatureSpec, TeacherSpec, View, checked_views
 
 StreamState = dict[str, int | str]
 

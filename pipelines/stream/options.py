@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -10,7 +10,7 @@ from pipelines.store.objects import ObjectStore
 from pipelines.stream.augment import Augment
 from pipelines.stream.samples import Windows
 from schemas.errors import UsageError
-from schemas.features import View, find_view
+from schemas.features import View
 
 Locality = Literal["none", "shard"]
 
@@ -43,13 +43,6 @@ class StreamOptions:
     prefetch: int
     verify: bool
     pin_memory: bool
-
-
-def checked_views(names: Sequence[str]) -> tuple[View, ...]:
-    """Return the views of these names, at least one, each once."""
-    if not names or len(set(names)) < len(names):
-        raise UsageError("views of a stream", expected="one or more, each once", got=list(names))
-    return tuple(find_view(name) for name in names)
 
 
 def require_positive(**options: int) -> None:

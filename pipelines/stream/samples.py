@@ -130,7 +130,7 @@ def _open_split(
     samples = _open_samples(store, published)
     usable = column_present(samples, "offset")
     arrays: dict[View, dict[str, IndexedArray]] = {}
-    for view in selected.views:
+    for view in selected.by_view:
         arrays[view] = {}
         for name, feature in selected.of_kind("sample", view).items():
             array = _open_array(store, manifest, published, feature, samples.num_rows)

@@ -15,11 +15,14 @@ from schemas.features import (
     TeacherSpec,
     View,
     get_feature,
+    join_array_name,
     nearest_teacher,
     split_array_name,
 )
 from schemas.ids import nearest_name
 from schemas.manifests import Manifest, ManifestFeature, ManifestSplit
+
+_ADD = "Cache what is missing (other views by --views; imported features have none), publish again."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +45,7 @@ class FeatureChoice:
         if view == "identity" or self.rows != "sample":
             return self.array
         name, _, codec = split_array_name(self.array)
-        return f"{name}~{view}@{codec}" if codec else f"{name}~{view}"
+        return join_array_name(name, view, codec)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,13 +53,13 @@ class SelectedSplit:
     """A published split, with the wanted features by the caller's names, in the wanted order."""
 
     published: ManifestSplit
-    views: dict[View, dict[str, ManifestFeature]]
+    by_view: dict[View, dict[str, ManifestFeature]]
     """For each wanted view of the images; features of other things are the same in all."""
 
     @property
     def features(self) -> dict[str, ManifestFeature]:
         """Those of the first view: what they look like is the same in all."""
-        return next(iter(self.views.values()))
+        return next(iter(self.by_view.values()))
 
     @property
     def place(self) -> str:
@@ -65,7 +68,7 @@ class SelectedSplit:
 
     def of_kind(self, kind: RowKind, view: View | None = None) -> dict[str, ManifestFeature]:
         """Return the features whose rows are of that kind; by default of the first view."""
-        features = self.features if view is None else self.views[view]
+        features = self.features if view is None else self.by_view[view]
         return {name: item for name, item in features.items() if item.feature.rows == kind}
 
     def specs(self, kind: RowKind) -> dict[str, FeatureSpec]:
@@ -157,11 +160,12 @@ def require_viewable(choices: Iterable[FeatureChoice], views: Sequence[View]) ->
         A feature is named in a view, or belongs to images as they are and others are wanted.
     """
     for choice in choices:
-        name, view, _ = split_array_name(choice.array)
+        name, view, codec = split_array_name(choice.array)
         if view:
+            plain = join_array_name(name, "identity", codec)
             raise UsageError(
                 f"feature {choice.array} is of images in another view",
-                fix=f"Name {choice.array.replace(f'~{view}', '')}, and {view} among the views.",
+                fix=f"Name {plain}, and {view} among the views.",
             )
         if choice.rows in ("object_frame", "prompt") and tuple(views) != ("identity",):
             raise UsageError(
@@ -196,11 +200,11 @@ def select_splits(
     selected, lacking, complete_places = [], {}, set()
     for split in manifest.splits:
         one = SelectedSplit(
-            published=split, views={view: _found(split, choices, view) for view in views}
+            published=split, by_view={view: _found(split, choices, view) for view in views}
         )
         missing = [
             choice.array_of(view)
-            for view, found in one.views.items()
+            for view, found in one.by_view.items()
             for choice in choices
             if choice.name not in found
         ]
@@ -215,7 +219,7 @@ def select_splits(
         arrays = dict.fromkeys(choice.array_of(view) for view in views for choice in choices)
         raise UsageError(
             f"no split of manifest {manifest.name} has all of {', '.join(arrays) or 'images'}",
-            fix="Cache what is missing (other views by --views), and publish again.",
+            fix=_ADD,
         )
     return tuple(selected)
 
@@ -248,7 +252,9 @@ def _require_named(
 ) -> None:
     for name in names:
         if name in lacking:
-            raise UsageError(f"split {name} of manifest {manifest.name} has no {lacking[name]}")
+            raise UsageError(
+                f"split {name} of manifest {manifest.name} has no {lacking[name]}", fix=_ADD
+            )
         if name not in complete:
             raise nearest_name(f"split of manifest {manifest.name}", name, complete | set(lacking))
 

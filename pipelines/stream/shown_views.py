@@ -23,11 +23,10 @@ def shown_views(
     """
     if len(views) == 1:
         return tuple(views) * len(positions)
-    return tuple(
-        views[int(np.random.default_rng(_sequence(seed, position)).integers(len(views)))]
-        for position in positions.tolist()
-    )
+    return tuple(views[_number(seed, position) % len(views)] for position in positions.tolist())
 
 
-def _sequence(seed: int, position: int) -> np.random.SeedSequence:
-    return np.random.SeedSequence((seed % 2**64, position), spawn_key=_SPAWN_KEY)
+def _number(seed: int, position: int) -> int:
+    """Return 32 bits; numpy promises these, and not what its generators make of them."""
+    sequence = np.random.SeedSequence((seed % 2**64, position), spawn_key=_SPAWN_KEY)
+    return int(sequence.generate_state(1)[0])

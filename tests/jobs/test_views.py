@@ -2,27 +2,35 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 from typer.testing import CliRunner
 
 from pipelines.cli.main import build_app
+from pipelines.exchange.dump_export import DumpFormat
+from pipelines.exchange.dump_layout import LAYOUTS
+from pipelines.exchange.export import choose
 from pipelines.jobs.asked_features import expand_features
 from pipelines.jobs.audit import Audit, audit
 from pipelines.jobs.audit_amount import Amount
 from pipelines.jobs.cache import CachePlan
+from pipelines.jobs.other_teachers import require_no_others
 from pipelines.jobs.plan import Speeds, make_plan
 from pipelines.jobs.publish import publish, select
 from pipelines.jobs.split_sizes import split_sizes
 from pipelines.media.images import decode_image
 from pipelines.media.preprocess import resize_to_square
+from pipelines.report.page import render_page
 from pipelines.store.arrays import FeatureArray
 from pipelines.store.local import LocalObjectStore
+from pipelines.store.published import PublishedManifest
 from pipelines.store.splits import Split
 from pipelines.teachers.outline import outline_teacher
-from schemas.errors import IdentityError, UnknownNameError, UsageError
+from schemas.errors import IdentityError, IncompleteError, UnknownNameError, UsageError
 from schemas.features import View
 from tests.jobs import normalized_split as made
 from tests.jobs.planted import Rows, Table, replant
@@ -72,7 +80,7 @@ class TestAsking:
             expand_features(["text", "memory"], ["hflip"])
 
     def test_an_array_that_names_its_view_says_how_to_ask(self) -> None:
-        with pytest.raises(UsageError, match=r"Choose image.trunk and --views hflip"):
+        with pytest.raises(UsageError, match=r"Add --views hflip in its place"):
             expand_features(["image.trunk~hflip"])
 
 
@@ -120,6 +128,59 @@ def test_with_prompts_the_trunk_of_each_view_runs_once(split: Split) -> None:
     assert stages["image~hflip"] == ["image.trunk~hflip"]
     assert stages["prompts"][0] == "image.trunk"
     assert "image.trunk~hflip" not in stages["prompts"]
+
+
+def test_another_teacher_of_another_view_is_another_teacher_too(split: Split) -> None:
+    """A view that is added shall be of the teacher that has made the others."""
+    run(made.plan(split, "image.trunk"))
+    added = made.plan(split, "image.trunk", views=["hflip"])
+    require_no_others(added)
+    changed = msgspec.structs.replace(added.teacher, libraries={"torch": "9.9"})
+    with pytest.raises(IdentityError, match=r"libraries.torch: '9.9' != "):
+        require_no_others(replace(added, teacher=changed))
+
+
+def test_an_unfinished_view_says_how_to_finish_it(split: Split) -> None:
+    run(made.plan(split, "image.trunk"))
+    (planned,) = made.plan(split, "image.trunk", views=["hflip"]).stages
+    planned.stage.run(planned.units[0])
+    command = r"samdistill cache made-up --split stills --features image.trunk --views hflip"
+    with pytest.raises(IncompleteError, match=command):
+        publish(split.store, "all", select(split.store, []))
+    published = publish(split.store, "one", select(split.store, [], features=["image.trunk"]))
+    (only,) = published.manifest.splits[0].features
+    assert only.feature.view == "identity"
+
+
+def test_the_page_shows_no_mirrored_map_beside_an_image(split: Split) -> None:
+    run(made.plan(split, "image.trunk", views=["hflip"]))
+    published = publish(split.store, "all", select(split.store, []))
+    page = render_page(split.store, published)
+    assert "image.trunk~hflip" in page
+    assert "first principal component" not in page
+
+
+class TestExport:
+    @pytest.fixture
+    def published(self, split: Split) -> PublishedManifest:
+        run(made.plan(split, "image.trunk", views=BOTH))
+        return publish(split.store, "all", select(split.store, []))
+
+    def test_by_default_features_are_of_the_images_that_go_with_them(
+        self, published: PublishedManifest
+    ) -> None:
+        (chosen,), _ = choose(published.manifest, [], None, None)
+        assert list(chosen.features) == ["image.trunk"]
+        (asked,), _ = choose(published.manifest, [], ["image.trunk~hflip"], None)
+        assert asked.features["image.trunk~hflip"].feature.view == "hflip"
+
+    def test_a_dump_cannot_say_that_images_were_mirrored(
+        self, published: PublishedManifest
+    ) -> None:
+        specs = [item.feature for item in published.manifest.splits[0].features]
+        DumpFormat(LAYOUTS["efficientsam3"], specs[:1])
+        with pytest.raises(UsageError, match=r"of images as they are.*got image.trunk~hflip"):
+            DumpFormat(LAYOUTS["efficientsam3"], specs[1:])
 
 
 class TestAudit:

@@ -132,13 +132,13 @@ def test_an_index_in_the_place_of_another_is_refused(own_root: Path) -> None:
     (split,) = selected(manifest)
     published = msgspec.structs.replace(split.published, index=_records(store)[1])
     with pytest.raises(DataError, match=r"expected one batch of offset, size, digest, key"):
-        open_index(store, manifest, [SelectedSplit(published=published, views=split.views)])
+        open_index(store, manifest, [SelectedSplit(published=published, by_view=split.by_view)])
 
 
 def test_features_of_another_split_are_refused(own_root: Path) -> None:
     store = build_root(own_root, RootPlan(splits={"train": 4, "val": 8}))
     manifest, _ = open_manifest(store, "tiny")
     train, val = selected(manifest)
-    mixed = SelectedSplit(published=train.published, views=val.views)
+    mixed = SelectedSplit(published=train.published, by_view=val.by_view)
     with pytest.raises(IntegrityError, match="cache and publish again"):
         open_index(store, manifest, [mixed])

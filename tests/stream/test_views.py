@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 import torch
 
 from pipelines.jobs.asked_features import expand_features
-from pipelines.jobs.cache import CacheOptions, plan_cache
+from pipelines.jobs.cache import CacheOptions, PlannedStage, plan_cache
 from pipelines.jobs.publish import publish, select
 from pipelines.media.images import decode_image
 from pipelines.media.preprocess import resize_to_square
@@ -20,13 +21,27 @@ from pipelines.store.local import LocalObjectStore
 from pipelines.store.splits import Split
 from pipelines.stream.batches import Batch
 from pipelines.stream.feature_stream import FeatureStream
+from pipelines.stream.loader import StreamLoader
 from pipelines.stream.shown_views import shown_views
 from schemas.errors import IdentityError, UnknownNameError, UsageError
 from schemas.features import View
 from tests.jobs.colour_teacher import SIZE, ColourTeacher
+from tests.jobs.planted import Rows, Table, replant
 from tests.jobs.sample_root import CLIPS, STILLS, clips, normalize, stills
 
 BOTH: tuple[View, ...] = ("identity", "hflip")
+WEIGHTS = {"album/val": 2, "camera/val": 1}
+
+
+def cached(
+    split: Split, *features: str, views: tuple[View, ...] = BOTH
+) -> tuple[PlannedStage, ...]:
+    wanted = expand_features(features, views)
+    plan = plan_cache(split, ColourTeacher(), ColourTeacher, wanted, CacheOptions())
+    for planned in plan.stages:
+        for unit in planned.units:
+            planned.stage.run(unit)
+    return plan.stages
 
 
 @pytest.fixture(scope="module")
@@ -36,16 +51,8 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> LocalObjectStore:
     photographs = stills()
     album = normalize(store, STILLS, [photographs[:3], photographs[3:]])
     camera = normalize(store, CLIPS, clips(2, 4), "video")
-    for split, features in (
-        (album, ["image.trunk", "text"]),
-        (camera, ["image.trunk", "memory.maskmem"]),
-    ):
-        wanted = expand_features(features, BOTH)
-        for planned in plan_cache(
-            split, ColourTeacher(), ColourTeacher, wanted, CacheOptions()
-        ).stages:
-            for unit in planned.units:
-                planned.stage.run(unit)
+    cached(album, "image.trunk", "text")
+    cached(camera, "image.trunk", "memory.maskmem")
     publish(store, "all", select(store, []))
     return store
 
@@ -196,15 +203,19 @@ def test_each_view_is_as_likely() -> None:
     assert shown_views(("hflip",), 3, np.arange(3)) == ("hflip",) * 3
 
 
+def test_which_view_comes_is_part_of_the_order_and_never_changes() -> None:
+    letters = "".join(view[0] for view in shown_views(BOTH, 0, np.arange(24)))
+    assert letters == "hihiiihiihiiihihhhiihiii"
+    assert shown_views(BOTH, -1, np.arange(9)) == shown_views(BOTH, 2**64 - 1, np.arange(9))
+
+
 def test_a_view_that_was_not_cached_is_an_error(
     store: LocalObjectStore, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     del store
     other = LocalObjectStore(tmp_path_factory.mktemp("one"))
     split = normalize(other, STILLS, [stills()])
-    wanted = expand_features(["image.trunk"])
-    for planned in plan_cache(split, ColourTeacher(), ColourTeacher, wanted, CacheOptions()).stages:
-        planned.stage.run(planned.units[0])
+    cached(split, "image.trunk", views=("identity",))
     publish(other, "all", select(other, []))
     assert len(stream_of(other, views=("identity",)).index) > 0
     missing = "no split of manifest all has all of image.trunk, image.trunk~hflip"
@@ -220,6 +231,44 @@ def test_views_are_named_once_each(store: LocalObjectStore, views: tuple[str, ..
         stream_of(store, views=views)
     with pytest.raises(UnknownNameError, match="Did you mean hflip"):
         stream_of(store, views=("hflop",))
+
+
+def test_views_are_a_set(store: LocalObjectStore) -> None:
+    turned = stream_of(store, views=("hflip", "identity"), epochs=2)
+    assert turned.state_dict() == stream_of(store).state_dict()
+    assert turned.features["image.trunk"].view == "identity"
+    assert order(turned) == order(stream_of(store, epochs=2))
+
+
+@pytest.mark.parametrize("more", [{"locality": "shard", "window": 1}, {"weights": WEIGHTS}])
+def test_views_in_other_orders(store: LocalObjectStore, stored: Stored, more: Any) -> None:
+    shown = set()
+    for batch in stream_of(store, epochs=2, **more):
+        require_shown(batch, stored)
+        shown |= set(batch.views)
+    assert shown == set(BOTH)
+
+
+def test_worker_processes_show_the_same(store: LocalObjectStore) -> None:
+    whole = order(stream_of(store, epochs=2))
+    batches = list(StreamLoader(stream_of(store, epochs=2), num_workers=2))
+    pairs = [pair for batch in batches for pair in zip(batch.keys, batch.views, strict=True)]
+    assert pairs == whole
+
+
+def test_a_sample_that_one_view_lacks_is_left_out(own_root: Path) -> None:
+    store = LocalObjectStore(own_root)
+    split = normalize(store, STILLS, [stills()])
+    stages = cached(split, "image.trunk")
+
+    def lose(rows: Rows, table: Table) -> None:
+        rows[0], table[0]["quarantine"] = None, "forward: it failed"
+
+    replant(stages[1].stage.arrays[0], 0, lose)
+    publish(store, "all", select(store, []))
+    lost = split.samples(0)[0].key
+    assert lost in {key for key, _ in order(stream_of(store, views=("identity",)))}
+    assert lost not in {key for key, _ in order(stream_of(store))}
 
 
 def test_what_has_no_views_is_not_shown_beside_mirrored_images(store: LocalObjectStore) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -38,3 +39,10 @@ def test_any_single_change_is_refused_by_name(other: Mutation) -> None:
 
 def test_the_same_run_goes_on() -> None:
     RUN.require_same(parse_json(canonical_json(RUN), RunIdentity, "x"), Path("checkpoint.pt"))
+
+
+def test_a_run_of_before_there_were_views_goes_on() -> None:
+    before = json.loads(canonical_json(RUN))
+    del before["config"]["views"]
+    found = parse_json(json.dumps(before).encode(), RunIdentity, "x")
+    RUN.require_same(found, Path("checkpoint.pt"))

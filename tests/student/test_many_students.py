@@ -255,6 +255,16 @@ def test_students_that_need_other_batches_are_refused(
         Trainer(trainer.stream, [*other.values(), *runs.values()])
 
 
+def test_students_that_need_other_views_are_refused(
+    store: LocalObjectStore, tmp_path: Path
+) -> None:
+    trainer, runs = make_trainer(store, tmp_path, A)
+    config = msgspec.structs.replace(CONFIG, views=("identity", "hflip"))
+    other = StudentRun(trainer.stream, config, RunOptions(folder=tmp_path / B))
+    with pytest.raises(UsageError, match=r"views of .*expected \('identity',\); got"):
+        Trainer(trainer.stream, [runs[A], other])
+
+
 def test_students_that_share_a_folder_are_refused(store: LocalObjectStore, tmp_path: Path) -> None:
     _, runs = make_trainer(store, tmp_path, A)
     trainer, others = make_trainer(store, tmp_path, A)
