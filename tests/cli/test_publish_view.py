@@ -13,7 +13,7 @@ from tests.jobs.sample_root import build_root
 
 
 @pytest.mark.parametrize("command", ["publish", "inspect"])
-@pytest.mark.parametrize(("width", "codec"), [("60", False), ("80", True)])
+@pytest.mark.parametrize(("width", "codec"), [("50", False), ("80", True)])
 def test_names_are_whole_at_every_width(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str, width: str, codec: bool
 ) -> None:
