@@ -6,7 +6,8 @@ import time
 import uuid
 from collections.abc import Callable
 
-from pipelines.store.s3_requests import PresentError, S3Requests, WriteConflictError
+from pipelines.store.s3_errors import PresentError, WriteConflictError
+from pipelines.store.s3_requests import S3Requests
 from schemas.errors import StorageError
 
 _CONFLICT_WAITS = (0.1, 0.3, 1.0, 3.0)

@@ -6,15 +6,16 @@ import os
 import random
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import boto3
-from botocore import exceptions as boto
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from pipelines.store.request_budget import UNLIMITED, RequestBudget, RequestLimits
-from schemas.errors import StorageError
+from pipelines.store.s3_errors import RangeError, is_passing, translated
+from pipelines.store.s3_ranges import ClientBody, DirectGets, RangeBody
 
 Answer = dict[str, Any]
 Result = TypeVar("Result")
@@ -30,35 +31,28 @@ _LONGEST_PAUSE_SECONDS = 20.0
 _MOST_CONNECTIONS = 128
 """That are kept for reuse: each thread that reads has one."""
 
-_BUSY_CODES = {
-    "InternalError",
-    "OperationAborted",
-    "RequestTimeout",
-    "ServiceUnavailable",
-    "SlowDown",
-    "Throttling",
-    "ThrottlingException",
-}
-_BUSY_STATUS = {429, 500, 502, 503, 504}
-# HTTPClientError: refused, reset, timed out, name not found, cut short.
-_NETWORK_ERRORS = (boto.HTTPClientError, boto.IncompleteReadError, boto.FlexibleChecksumError)
-_WRONG_SETTINGS = (boto.SSLError, boto.ProxyConnectionError, boto.InvalidProxiesConfigError)
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Connection:
+    """What one process sends requests by."""
+
+    owner: int
+    """The process."""
+    client: Any
+    direct: DirectGets
 
 
-class PresentError(FileExistsError):
-    """The key exists. ``repeated``: an earlier attempt of this request may have created it."""
-
-    def __init__(self, name: str, *, repeated: bool) -> None:
-        super().__init__(name)
-        self.repeated = repeated
-
-
-class WriteConflictError(Exception):
-    """Another conditional write of the key goes on and may yet fail, or the upload is gone."""
-
-
-class RangeError(Exception):
-    """The offset lies past the end of the object."""
+def _connect() -> _Connection:
+    # A session of its own, because boto3's default one is not for threads.
+    session = boto3.Session()
+    config = Config(
+        retries={"total_max_attempts": 1},
+        max_pool_connections=_MOST_CONNECTIONS,
+        connect_timeout=10,
+    )
+    client = session.client("s3", config=config)
+    direct = DirectGets(client, session.get_credentials())
+    return _Connection(owner=os.getpid(), client=client, direct=direct)
 
 
 class S3Requests:
@@ -72,26 +66,19 @@ class S3Requests:
         self.bucket = bucket
         self.budget = RequestBudget(limits, f"s3://{bucket}")
         self._answered = False
-        self._client: Any = None
-        self._owner = 0
+        self._connection: _Connection | None = None
 
     @property
     def client(self) -> Any:  # noqa: ANN401  boto3 makes its classes at run time
-        """The boto3 client, safe to share between threads; a forked process makes its own.
+        """The boto3 client, safe to share between threads; a forked process makes its own."""
+        return self._connected().client
 
-        Two processes that wrote to one connection would read each other's answers.
-        """
-        if self._owner != os.getpid():
-            config = Config(
-                retries={"total_max_attempts": 1},
-                max_pool_connections=_MOST_CONNECTIONS,
-                connect_timeout=10,
-            )
-            # A session of its own, because boto3's default one is not for threads; and no lock,
-            # which a fork might find held.
-            self._client = boto3.Session().client("s3", config=config)
-            self._owner = os.getpid()
-        return self._client
+    def _connected(self) -> _Connection:
+        # Two processes that wrote to one connection would read each other's answers. No lock, which
+        # a fork might find held.
+        if self._connection is None or self._connection.owner != os.getpid():
+            self._connection = _connect()
+        return self._connection
 
     def send(self, operation: str, action: str, key: str, **arguments: object) -> Answer:
         """Send a request about the object ``key`` and return the answer.
@@ -114,10 +101,36 @@ class S3Requests:
         """Return a whole object."""
 
         def read_body() -> bytes:
-            answer = self.client.get_object(Bucket=self.bucket, Key=key)
+            connection = self._connected()
+            answer = connection.client.get_object(Bucket=self.bucket, Key=key)
+            connection.direct.learn(key)
             return bytes(answer["Body"].read())
 
         return self.repeat(read_body, f"read {self._name(key)}")
+
+    def open_range(self, key: str, offset: int, count: int) -> RangeBody | None:
+        """Ask for a range of an object; None when it lies past the end.
+
+        Raises
+        ------
+        FileNotFoundError, StorageError
+            See ``send``.
+        """
+        span = f"bytes={offset}-{offset + count - 1}"
+
+        def ask() -> RangeBody:
+            connection = self._connected()
+            body = connection.direct.get(key, span)
+            if body is not None:
+                return body
+            answer = connection.client.get_object(Bucket=self.bucket, Key=key, Range=span)
+            connection.direct.learn(key)
+            return ClientBody(answer)
+
+        try:
+            return self.repeat(ask, f"read {self._name(key)}")
+        except RangeError:
+            return None
 
     def pages(self, operation: str, prefix: str, **arguments: str) -> Iterator[Answer]:
         """Yield the pages of a listing below ``prefix``."""
@@ -151,7 +164,7 @@ class S3Requests:
                 self._answered |= isinstance(error, ClientError)
                 pause = next(pauses, None) if is_passing(error) else None
                 if pause is None:
-                    raise _translated(error, action, repeated=repeated) from error
+                    raise translated(error, action, repeated=repeated) from error
                 time.sleep(pause)
                 repeated = True
             else:
@@ -170,34 +183,3 @@ class S3Requests:
 
     def _name(self, key: str) -> str:
         return f"s3://{self.bucket}/{key}"
-
-
-def is_passing(error: Exception) -> bool:
-    """Say whether the same request may succeed later."""
-    if isinstance(error, ClientError):
-        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
-        return _code(error) in _BUSY_CODES or status in _BUSY_STATUS
-    return isinstance(error, _NETWORK_ERRORS) and not isinstance(error, _WRONG_SETTINGS)
-
-
-def _code(error: ClientError) -> str:
-    return str(error.response.get("Error", {}).get("Code", ""))
-
-
-def _translated(error: Exception, action: str, *, repeated: bool) -> Exception:
-    code = _code(error) if isinstance(error, ClientError) else ""
-    name = action.partition(" ")[2]
-    if code in {"NoSuchKey", "404", "NotFound"}:
-        return FileNotFoundError(name)
-    if code in {"PreconditionFailed", "412"}:
-        return PresentError(name, repeated=repeated)
-    if code in {"ConditionalRequestConflict", "409", "NoSuchUpload"}:
-        return WriteConflictError(name)
-    if code in {"InvalidRange", "416"}:
-        return RangeError(name)
-    if code and not is_passing(error):
-        fix = "Check the bucket's name, its policy and your credentials."
-    else:
-        fix = "Check the network, AWS_ENDPOINT_URL and your credentials; then run it again."
-    said = f"{code} {error}".strip().rstrip(".")
-    return StorageError(f"cannot {action}: {said}", fix=fix)

@@ -11,7 +11,8 @@ from typing import IO
 
 from pipelines.store.objects import Buffer, StagedFile
 from pipelines.store.s3_create import Creation
-from pipelines.store.s3_requests import S3Requests, WriteConflictError
+from pipelines.store.s3_errors import WriteConflictError
+from pipelines.store.s3_requests import S3Requests
 from schemas.errors import StorageError
 
 PART_BYTES = 16 << 20

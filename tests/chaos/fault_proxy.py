@@ -25,6 +25,7 @@ Fault = Literal[
     "cut",  # half a body, then the end
     "late",
     "upload gone",  # 404: somebody has aborted it
+    "denied",  # 403
 ]
 EVERY_FAULT: tuple[Fault, ...] = (
     "slow down",
@@ -42,6 +43,7 @@ _ANSWERS = {
     "internal error": (500, "InternalError"),
     "conflict": (409, "ConditionalRequestConflict"),
     "upload gone": (404, "NoSuchUpload"),
+    "denied": (403, "AccessDenied"),
 }
 _LATE_SECONDS = 0.05
 
@@ -53,6 +55,8 @@ class Request:
     """With the query."""
     conditional: bool
     """It has ``If-None-Match``."""
+    from_client: bool
+    """A client of boto3 has sent it."""
 
 
 Choose = Callable[[Request], Fault | None]
@@ -85,6 +89,7 @@ class Faults:
         """Called when the server has answered and the client does not know yet."""
         self.count: Counter[Fault] = Counter()
         self.requests = 0
+        self.connections = 0
 
     def once(self, fault: Fault, wanted: Callable[[Request], bool], times: int = 1) -> None:
         """Do ``fault`` to the next requests that are wanted."""
@@ -119,6 +124,7 @@ class _Proxy(BaseHTTPRequestHandler):
     faults: Faults
 
     def handle(self) -> None:
+        self.faults.connections += 1
         with contextlib.suppress(OSError):
             super().handle()
 
@@ -127,7 +133,9 @@ class _Proxy(BaseHTTPRequestHandler):
 
     def serve(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        request = Request(self.command, self.path, "If-None-Match" in self.headers)
+        from_client = "Boto3" in self.headers.get("User-Agent", "")
+        conditional = "If-None-Match" in self.headers
+        request = Request(self.command, self.path, conditional, from_client)
         fault = self.faults.choose(request)
         self.faults.requests += 1
         if fault:
