@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from botocore import exceptions as boto
 from botocore.exceptions import ClientError
+from urllib3.exceptions import HTTPError
 
 from schemas.errors import StorageError
 
@@ -17,8 +18,13 @@ _BUSY_CODES = {
     "ThrottlingException",
 }
 _BUSY_STATUS = {429, 500, 502, 503, 504}
-# HTTPClientError: refused, reset, timed out, name not found, cut short.
-_NETWORK_ERRORS = (boto.HTTPClientError, boto.IncompleteReadError, boto.FlexibleChecksumError)
+# Refused, reset, timed out, name not found, cut short; urllib3's own where botocore reads an error.
+_NETWORK_ERRORS = (
+    boto.HTTPClientError,
+    boto.IncompleteReadError,
+    boto.FlexibleChecksumError,
+    HTTPError,
+)
 _WRONG_SETTINGS = (boto.SSLError, boto.ProxyConnectionError, boto.InvalidProxiesConfigError)
 
 

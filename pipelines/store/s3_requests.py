@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
+from urllib3.exceptions import HTTPError
 
 from pipelines.store.request_budget import UNLIMITED, RequestBudget, RequestLimits
 from pipelines.store.s3_errors import RangeError, is_passing, translated
@@ -103,7 +104,7 @@ class S3Requests:
         def read_body() -> bytes:
             connection = self._connected()
             answer = connection.client.get_object(Bucket=self.bucket, Key=key)
-            connection.direct.learn(key)
+            connection.direct.learn(key, answer)
             return bytes(answer["Body"].read())
 
         return self.repeat(read_body, f"read {self._name(key)}")
@@ -116,21 +117,28 @@ class S3Requests:
         FileNotFoundError, StorageError
             See ``send``.
         """
-        span = f"bytes={offset}-{offset + count - 1}"
-
-        def ask() -> RangeBody:
-            connection = self._connected()
-            body = connection.direct.get(key, span)
-            if body is not None:
-                return body
-            answer = connection.client.get_object(Bucket=self.bucket, Key=key, Range=span)
-            connection.direct.learn(key)
-            return ClientBody(answer)
-
+        action = f"read {self._name(key)}"
         try:
-            return self.repeat(ask, f"read {self._name(key)}")
+            return self.repeat(lambda: self._ask(key, offset, count, action), action)
         except RangeError:
             return None
+
+    def _ask(self, key: str, offset: int, count: int, action: str) -> RangeBody:
+        connection = self._connected()
+        direct, refused = connection.direct, False
+        if direct.ready:
+            body = direct.get(key, offset, count)
+            if body is not None:
+                return body
+            refused = True
+            self.budget.spend(action)
+        span = f"bytes={offset}-{offset + count - 1}"
+        answer = connection.client.get_object(Bucket=self.bucket, Key=key, Range=span)
+        if refused:
+            direct.given_up = True
+        elif "ContentRange" in answer:
+            direct.learn(key, answer)
+        return ClientBody(answer)
 
     def pages(self, operation: str, prefix: str, **arguments: str) -> Iterator[Answer]:
         """Yield the pages of a listing below ``prefix``."""
@@ -160,7 +168,7 @@ class S3Requests:
             self.budget.spend(action)
             try:
                 result = call()
-            except (ClientError, BotoCoreError) as error:
+            except (ClientError, BotoCoreError, HTTPError) as error:
                 self._answered |= isinstance(error, ClientError)
                 pause = next(pauses, None) if is_passing(error) else None
                 if pause is None:

@@ -26,6 +26,10 @@ Fault = Literal[
     "late",
     "upload gone",  # 404: somebody has aborted it
     "denied",  # 403
+    "broken answer",  # 503, whose body ends by a reset
+    "bare busy",  # 503 without a body
+    "reset inside",  # half a body, then a reset
+    "whole",  # 200 and the whole object, whatever the range
 ]
 EVERY_FAULT: tuple[Fault, ...] = (
     "slow down",
@@ -133,7 +137,7 @@ class _Proxy(BaseHTTPRequestHandler):
 
     def serve(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        from_client = "Boto3" in self.headers.get("User-Agent", "")
+        from_client = "amz-sdk-invocation-id" in self.headers
         conditional = "If-None-Match" in self.headers
         request = Request(self.command, self.path, conditional, from_client)
         fault = self.faults.choose(request)
@@ -143,17 +147,26 @@ class _Proxy(BaseHTTPRequestHandler):
         if fault in _ANSWERS:
             status, code = _ANSWERS[fault]
             self.answer(status, [], f"<Error><Code>{code}</Code></Error>".encode())
+        elif fault == "bare busy":
+            self.answer(503, [], b"")
+        elif fault == "broken answer":
+            self.answer(503, [], b"<Error><Code>SlowDown</Code></Error>", cut=True)
+            self.reset()
         elif fault == "reset before":
             self.reset()
         else:
             if fault == "late":
                 time.sleep(_LATE_SECONDS)
+            if fault == "whole":
+                del self.headers["Range"]
             status, headers, answer = self.forward(body)
             self.faults.carried_out(request)
             if fault == "reset after":
                 self.reset()
-            elif fault == "cut":
+            elif fault in ("cut", "reset inside"):
                 self.answer(status, headers, answer, cut=True)
+                if fault == "reset inside":
+                    self.reset()
             else:
                 self.answer(status, headers, answer)
 

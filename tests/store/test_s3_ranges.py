@@ -19,7 +19,7 @@ from moto.core.responses import ActionAuthenticatorMixin
 
 from pipelines.store import s3_requests
 from pipelines.store.s3 import S3ObjectStore
-from pipelines.store.s3_ranges import DirectGets
+from pipelines.store.s3_ranges import DirectGets, SocketBody
 from schemas.errors import StorageError
 from tests.chaos.fault_proxy import Fault, Faults, Request, fault_proxy
 from tests.chaos.s3_server import CREDENTIALS, UTCNOW, s3_server
@@ -121,7 +121,19 @@ def test_a_connection_is_used_again_unless_bytes_are_left_on_it(
     assert faults.connections == before + 1
 
 
-@pytest.mark.parametrize("fault", ["slow down", "internal error", "reset before", "cut", "late"])
+OUTLASTED: list[Fault] = [
+    "slow down",
+    "internal error",
+    "reset before",
+    "cut",
+    "late",
+    "broken answer",
+    "bare busy",
+    "reset inside",
+]
+
+
+@pytest.mark.parametrize("fault", OUTLASTED)
 def test_faults_are_outlasted(
     store: S3ObjectStore, proxy: tuple[str, Faults], fault: Fault
 ) -> None:
@@ -130,7 +142,7 @@ def test_faults_are_outlasted(
     faults.once(fault, lambda request: not request.from_client, times=2)
     assert read(store, 5, 8 << 20) == BODY[5 : 5 + (8 << 20)]
     assert faults.count[fault] == (1 if fault == "late" else 2)
-    assert not store.requests._connected().direct._given_up
+    assert store.requests._connected().direct.ready
 
 
 def test_who_is_refused_leaves_it_to_the_client(
@@ -148,6 +160,84 @@ def test_who_is_refused_leaves_it_to_the_client(
         assert read(store, offset, 9) == BODY[offset : offset + 9]
     # The second one was refused, and asked again by the client; the third was not tried.
     assert [request.from_client for request in heard] == [True, False, True, True]
+
+
+def test_a_service_without_ranges_is_not_read_whole(
+    store: S3ObjectStore, proxy: tuple[str, Faults], heard: list[Request]
+) -> None:
+    _, faults = proxy
+    read(store, 0, 1)
+    sent = store.requests.budget.sent
+    faults.once("whole", lambda request: not request.from_client)
+    assert read(store, 3, 9) == BODY[3:12]
+    assert store.requests.budget.sent == sent + 2
+    assert store.requests._connected().direct.given_up
+
+
+def test_nothing_is_learned_from_a_whole_object_in_place_of_a_range(
+    store: S3ObjectStore, proxy: tuple[str, Faults]
+) -> None:
+    _, faults = proxy
+    faults.once("whole", lambda request: request.from_client)
+    read(store, 0, 9)
+    assert not store.requests._connected().direct.ready
+
+
+def test_a_refusal_of_the_client_too_is_no_reason_to_give_up(
+    store: S3ObjectStore, proxy: tuple[str, Faults]
+) -> None:
+    _, faults = proxy
+    read(store, 0, 1)
+    faults.choose = lambda _request: "denied"
+    with pytest.raises(StorageError):
+        read(store, 0, 1)
+    faults.choose = lambda _request: None
+    assert store.requests._connected().direct.ready
+    assert read(store, 0, 9) == BODY[:9]
+
+
+def test_credentials_are_those_of_the_moment(
+    store: S3ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read(store, 0, 1)
+    direct = store.requests._connected().direct
+    tokens = iter(["first", "second"])
+
+    class Changing:
+        def get_frozen_credentials(self) -> Credentials:
+            return Credentials("id", "secret", next(tokens))
+
+    seen: list[str] = []
+    send = direct._session.send
+
+    def noted(request: Any) -> Any:
+        seen.append(request.headers["X-Amz-Security-Token"])
+        return send(request)
+
+    monkeypatch.setattr(direct, "_credentials", Changing())
+    monkeypatch.setattr(direct._session, "send", noted)
+    assert [read(store, 0, 9) for _ in range(2)] == [BODY[:9]] * 2
+    assert seen == ["first", "second"]
+
+
+def test_a_body_let_go_of_early_gives_no_connection_back(store: S3ObjectStore) -> None:
+    read(store, 0, 1)
+    for count in (1, len(BODY)):
+        body = store.requests.open_range("a root/f", 0, count)
+        assert isinstance(body, SocketBody)
+        body.readinto(memoryview(bytearray(1)))
+        body.close()
+        assert body._response.isclosed()
+        assert body._raw.connection is None or body._raw.connection.sock is None or count == 1
+
+
+def test_another_botocore_is_asked_itself() -> None:
+    session = boto3.Session(region_name="eu-west-1")
+    client = session.client("s3", aws_access_key_id="id", aws_secret_access_key="secret")
+    client._endpoint = None
+    direct = DirectGets(client, session.get_credentials())
+    assert direct.given_up
+    assert not direct.ready
 
 
 def test_who_is_refused_altogether_is_told_so(
@@ -177,16 +267,14 @@ def test_a_service_that_checks_signatures_accepts_them(monkeypatch: pytest.Monke
         for name in ("f", "image.trunk~hflip@int8/c/0", "a b/x+y"):
             store.put_if_absent(name, BODY[:99])
             assert [read(store, offset, 9, name) for offset in (0, 7)] == [BODY[:9], BODY[7:16]]
-        direct = store.requests._connected().direct
-        assert direct._base
-        assert not direct._given_up
+        assert store.requests._connected().direct.ready
 
         wrong = S3ObjectStore("s3://bucket/signed things")
         assert read(wrong, 0, 9) == BODY[:9]
         direct = wrong.requests._connected().direct
         direct._credentials = Credentials(key["AccessKeyId"], "wrong")
         read(wrong, 0, 9)
-        assert direct._given_up
+        assert direct.given_up
 
 
 @pytest.mark.parametrize(
@@ -212,14 +300,31 @@ def test_requests_go_where_the_client_sends_them(
 
     def answer(request: Any, **_: object) -> AWSResponse:
         seen.append(request)
-        return AWSResponse(request.url, 200, {"Content-Length": "0"}, io.BytesIO())
+        raw = io.BytesIO()
+        raw._fp = raw  # type: ignore[attr-defined]
+        return AWSResponse(request.url, 206, {"Content-Length": "0"}, raw)
 
     client.meta.events.register("before-send.s3.GetObject", answer)
-    client.get_object(Bucket=bucket, Key="root/a b~c@d", Range="bytes=0-1")
-    direct.learn("root/a b~c@d")
-    assert direct._base.startswith(base)
-    assert bool(direct._base) == bool(base)
-    assert direct._given_up == (not base)
+    key = "root/a b~c@d"
+    direct.learn(key, client.get_object(Bucket=bucket, Key=key, Range="bytes=0-1"))
+    assert direct.ready == (not direct.given_up) == bool(base)
     if base:
-        assert direct._region == "eu-west-1"
-        assert direct._base + "root/a%20b~c%40d" == seen[0].url
+        assert direct._way is not None
+        assert direct._way.region == "eu-west-1"
+        assert direct._way.base.startswith(base)
+        assert direct._way.base + "root/a%20b~c%40d" == seen[0].url
+        assert "Boto3" in direct._way.user_agent
+
+
+def test_what_a_hook_has_answered_teaches_nothing() -> None:
+    """Nothing was sent there; who answers in the network's place goes on answering."""
+    keys = {"aws_access_key_id": "id", "aws_secret_access_key": "secret"}
+    session = boto3.Session(region_name="eu-west-1", **keys)
+    client = session.client("s3")
+    direct = DirectGets(client, session.get_credentials())
+    client.meta.events.register(
+        "before-send.s3.GetObject",
+        lambda request, **_: AWSResponse(request.url, 206, {"Content-Length": "0"}, io.BytesIO()),
+    )
+    direct.learn("k", client.get_object(Bucket="plain", Key="k", Range="bytes=0-1"))
+    assert direct.given_up
