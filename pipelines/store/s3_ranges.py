@@ -16,7 +16,6 @@ from urllib.parse import quote
 
 from botocore.auth import S3SigV4Auth
 from botocore.awsrequest import AWSRequest
-from botocore.compat import ensure_unicode
 from botocore.exceptions import ClientError, IncompleteReadError, ResponseStreamingError
 from urllib3.exceptions import HTTPError
 
@@ -120,7 +119,7 @@ class DirectGets:
         request = getattr(self._sent, "request", None)
         if self._way is not None or self.given_up or request is None:
             return
-        signed = _CREDENTIAL.match(ensure_unicode(request.headers.get("Authorization", "")))
+        signed = _CREDENTIAL.match(_header(request, "Authorization"))
         path = _quoted(key)
         # A hook may have answered in the network's place.
         raw = getattr(answer["Body"], "_raw_stream", None)
@@ -128,7 +127,7 @@ class DirectGets:
         if signed is None or not from_network or not request.url.endswith(f"/{path}"):
             self.given_up = True
             return
-        user_agent = ensure_unicode(request.headers.get("User-Agent", ""))
+        user_agent = _header(request, "User-Agent")
         base = request.url.removesuffix(path)
         self._way = _Way(base=base, region=signed[1], user_agent=user_agent)
 
@@ -164,6 +163,11 @@ class DirectGets:
         if answer.status_code in (_ABSENT, _PAST_END) or is_passing(error):
             raise error
         return None
+
+
+def _header(request: Any, name: str) -> str:  # noqa: ANN401  AWSPreparedRequest
+    value = request.headers.get(name, "")
+    return value.decode("latin-1") if isinstance(value, bytes) else str(value)
 
 
 def _is_range(answer: Any, offset: int) -> bool:  # noqa: ANN401  AWSResponse
