@@ -30,6 +30,7 @@ Fault = Literal[
     "bare busy",  # 503 without a body
     "reset inside",  # half a body, then a reset
     "whole",  # 200 and the whole object, whatever the range
+    "other range",  # 206 and the first bytes, whatever the range
 ]
 EVERY_FAULT: tuple[Fault, ...] = (
     "slow down",
@@ -159,6 +160,8 @@ class _Proxy(BaseHTTPRequestHandler):
                 time.sleep(_LATE_SECONDS)
             if fault == "whole":
                 del self.headers["Range"]
+            elif fault == "other range":
+                self.headers.replace_header("Range", "bytes=0-8")
             status, headers, answer = self.forward(body)
             self.faults.carried_out(request)
             if fault == "reset after":

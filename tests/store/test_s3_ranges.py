@@ -162,13 +162,14 @@ def test_who_is_refused_leaves_it_to_the_client(
     assert [request.from_client for request in heard] == [True, False, True, True]
 
 
-def test_a_service_without_ranges_is_not_read_whole(
-    store: S3ObjectStore, proxy: tuple[str, Faults], heard: list[Request]
+@pytest.mark.parametrize("fault", ["whole", "other range"])
+def test_an_answer_of_other_bytes_is_not_read(
+    store: S3ObjectStore, proxy: tuple[str, Faults], fault: Fault
 ) -> None:
     _, faults = proxy
     read(store, 0, 1)
     sent = store.requests.budget.sent
-    faults.once("whole", lambda request: not request.from_client)
+    faults.once(fault, lambda request: not request.from_client)
     assert read(store, 3, 9) == BODY[3:12]
     assert store.requests.budget.sent == sent + 2
     assert store.requests._connected().direct.given_up
