@@ -15,12 +15,13 @@ from pipelines.jobs.asked_features import expand_features
 from pipelines.jobs.calibrate import calibrate
 from pipelines.jobs.plan import Plan, Speeds, make_plan, recorded_speeds
 from pipelines.jobs.plan_download import plan_download
-from pipelines.jobs.split_sizes import split_sizes
+from pipelines.jobs.split_sizes import SplitSize, split_sizes
 from pipelines.store import layout
 from pipelines.store.local import LocalObjectStore
 from pipelines.store.splits import Split
 from pipelines.teachers.outline import outline_teacher
 from schemas.errors import StorageError, UnknownNameError, UsageError
+from schemas.features import Precision
 from schemas.ids import parse_json
 from tests.jobs import normalized_split as made
 
@@ -68,6 +69,13 @@ def test_the_bytes_are_those_of_the_cache(
     assert plan.device_hours is None
     assert plan.wall_hours is None
     assert not plan.fits
+
+
+def plan_images(split: Split, size: SplitSize, precision: Precision = "float32") -> Plan:
+    wanted = expand_features(["image"])
+    return make_plan(
+        split.store, "tiny", TINY, [size], wanted, NO_SPEED, free=None, precision=precision
+    )
 
 
 def test_only_what_is_missing_is_priced(tmp_path: Path) -> None:
@@ -119,19 +127,7 @@ def test_imported_features_are_not_counted(tmp_path: Path) -> None:
     stored["attributes"]["samdistill"]["teacher"]["weights"] = "dump:made-up"
     zarr.write_text(json.dumps(stored))
     (size,) = split_sizes(split.store, "made-up", [], rows_per_shard=64)
-    plan = make_plan(
-        split.store,
-        "tiny",
-        TINY,
-        [size],
-        expand_features(
-            [
-                "image",
-            ]
-        ),
-        NO_SPEED,
-        free=None,
-    )
+    plan = plan_images(split, size)
     assert plan.splits[0].cached_by is None
     assert plan.splits[0].features[0].shards_left == 2
 
@@ -147,51 +143,18 @@ def test_features_of_an_older_split_or_of_less_use_are_not_counted(tmp_path: Pat
     shutil.copytree(features / mine, other)
     (other / "image.trunk/commits/00001.json").unlink()
     (size,) = split_sizes(split.store, "made-up", [], rows_per_shard=64)
-    plan = make_plan(
-        split.store,
-        "tiny",
-        TINY,
-        [size],
-        expand_features(
-            [
-                "image",
-            ]
-        ),
-        NO_SPEED,
-        free=None,
-    )
+    plan = plan_images(split, size)
     assert plan.splits[0].features[0].shards_left == 2
     assert plan.splits[0].notes == (
         f"counted as cached: features of teacher {mine}; {'f' * 16} has fewer",
         "no figures for sample of this teacher: use --calibrate",
     )
-    plan = make_plan(
-        split.store,
-        "tiny",
-        TINY,
-        [size],
-        expand_features(["image"]),
-        NO_SPEED,
-        free=None,
-        precision="bfloat16-autocast",
-    )
+    plan = plan_images(split, size, precision="bfloat16-autocast")
     assert plan.splits[0].cached_by is None
     record = split.store.get(layout.split_key("made-up", "stills"))
     Path(tmp_path, layout.split_key("made-up", "stills")).write_bytes(record + b"\n")
     (size,) = split_sizes(split.store, "made-up", [], rows_per_shard=64)
-    plan = make_plan(
-        split.store,
-        "tiny",
-        TINY,
-        [size],
-        expand_features(
-            [
-                "image",
-            ]
-        ),
-        NO_SPEED,
-        free=None,
-    )
+    plan = plan_images(split, size)
     assert plan.splits[0].cached_by is None
     assert plan.splits[0].features[0].shards_left == 4
 
