@@ -9,9 +9,11 @@ import typer
 from pipelines.cli.options import DEFAULT_ROOT, Root
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from rich.console import Console
 
-    from pipelines.jobs.status import RootStatus, RunStatus
+    from pipelines.jobs.status import ArrayStatus, RootStatus, RunStatus
 
 _FAILURES = 5
 
@@ -43,35 +45,39 @@ def status(
 
 
 def _show(console: Console, found: RootStatus) -> None:
-    from rich import box
-    from rich.table import Table
-
     if not found.arrays:
         console.print(f"no features in {found.root}; `samdistill cache DATASET` makes them")
-    else:
-        table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-        for heading in ("split", "feature", "teacher"):
-            table.add_column(heading, overflow="fold")
-        for heading in ("shards", "rows left", "rows/s", "time left"):
-            table.add_column(heading, justify="right", no_wrap=True)
-        for array in found.arrays:
-            table.add_row(
-                f"{array.dataset}/{array.split}",
-                array.array,
-                array.teacher[:8],
-                f"{array.done}/{array.shards}",
-                str(array.rows_left),
-                f"{array.rows_per_second:.1f}" if array.rows_per_second else "",
-                _duration(array.seconds_left) if array.rows_left else "complete",
-            )
-        console.print(table)
-        for array in found.arrays:
-            for reason, rows in sorted((array.quarantined or {}).items()):
-                console.print(f"{array.dataset}/{array.split} {array.array}: {rows} rows {reason}")
+    places: dict[str, list[ArrayStatus]] = {}
+    for array in found.arrays:
+        place = f"{array.dataset}/{array.split}, teacher {array.teacher}"
+        places.setdefault(place, []).append(array)
+    for place, arrays in places.items():
+        console.print(place, style="bold")
+        _show_arrays(console, arrays)
     running = sum(run.state == "running" for run in found.runs)
     console.print(f"{running} drivers with {found.workers} workers run now")
     for run in found.runs:
         _show_run(console, run)
+
+
+def _show_arrays(console: Console, arrays: Sequence[ArrayStatus]) -> None:
+    from pipelines.cli.tables import print_table
+
+    rows = [
+        (
+            array.array,
+            f"{array.done}/{array.shards}",
+            str(array.rows_left),
+            f"{array.rows_per_second:.1f}" if array.rows_per_second else "",
+            _duration(array.seconds_left) if array.rows_left else "complete",
+        )
+        for array in arrays
+    ]
+    headings = ("array", "shards", "rows left", "rows/s", "time left")
+    print_table(console, headings, rows, {"rows left", "rows/s"})
+    for array in arrays:
+        for reason, count in sorted((array.quarantined or {}).items()):
+            console.print(f"{array.array}: {count} rows {reason}")
 
 
 def _show_run(console: Console, run: RunStatus) -> None:

@@ -46,6 +46,20 @@ def invoke(root: Path, *arguments: str) -> str:
     return result.output
 
 
+@pytest.mark.parametrize(("columns", "left"), [("48", False), ("80", True)])
+def test_names_are_whole_at_every_width(
+    root: Path, monkeypatch: pytest.MonkeyPatch, columns: str, left: bool
+) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    shown = invoke(root, "--quarantined").splitlines()
+    assert f"made-up/stills, teacher {made.load_tiny().spec.digest}" in shown
+    (line,) = (line for line in shown if line.startswith(" image.trunk "))
+    assert line.split()[:2] == ["image.trunk", "1/3"]
+    assert len(line) <= int(columns)
+    assert any("rows left" in line for line in shown) == left
+    assert "image.trunk: 1 rows missing" in shown
+
+
 def test_without_drivers_it_counts_commits(root: Path) -> None:
     status = root_status(LocalObjectStore(root), quarantined=True)
     (array,) = status.arrays
@@ -154,7 +168,7 @@ def test_json_holds_all_numbers(root: Path) -> None:
 
 
 def test_reasons_are_shown_when_asked_for(root: Path) -> None:
-    assert "made-up/stills image.trunk: 1 rows missing" in invoke(root, "--quarantined")
+    assert "\nimage.trunk: 1 rows missing\n" in invoke(root, "--quarantined")
 
 
 def test_a_root_without_features_says_what_makes_them(tmp_path: Path) -> None:
