@@ -294,6 +294,8 @@ def find_view(name: str) -> View:
 
 def checked_views(names: Iterable[str]) -> tuple[View, ...]:
     """Return the views of these names, at least one and each once, in the order of ``VIEWS``."""
+    if isinstance(names, str):
+        raise UsageError("views", expected='names, as ("identity", "hflip")', got=repr(names))
     found = [find_view(name) for name in names]
     if not found or len(set(found)) < len(found):
         raise UsageError("views", expected="one or more, each once", got=", ".join(found) or "none")

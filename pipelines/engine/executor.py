@@ -111,7 +111,9 @@ def _work(stage: Stage, queue: UnitQueue) -> None:
     while queue.unsettled:
         unit = queue.take()
         if unit is None:
-            # Another thread or another driver has what is left, and may fail to complete it.
+            # Another thread or another driver has what is left, and may fail to complete it. A
+            # thread that was interrupted has left its unit unsettled for good.
+            PULSE.check()
             time.sleep(_RETRY_SECONDS)
         else:
             queue.settle(unit, run_unit(stage, unit))

@@ -26,6 +26,10 @@ class Pulse:
             The run was interrupted.
         """
         self.steps += 1
+        self.check()
+
+    def check(self) -> None:
+        """Raise ``Stopped`` when the run was interrupted; this is no step."""
         if self.stopping:
             raise Stopped
 

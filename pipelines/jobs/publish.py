@@ -18,7 +18,13 @@ from pipelines.store.published import PublishedManifest, manifest_versions
 from pipelines.store.splits import Split
 from pipelines.store.tables import encode_table, table_record
 from schemas.errors import IdentityError, IncompleteError, IntegrityError, UsageError
-from schemas.features import differing_fields, get_feature, join_array_name, split_array_name
+from schemas.features import (
+    differing_fields,
+    find_view,
+    get_feature,
+    join_array_name,
+    split_array_name,
+)
 from schemas.ids import canonical_json, digest_bytes, nearest_name
 from schemas.manifests import (
     ArrayRecord,
@@ -406,7 +412,7 @@ def _array_folder(record: ArrayRecord) -> str:
 def _cache_command(split: Split, array: str) -> str:
     name, view, codec = split_array_name(array)
     feature = join_array_name(name, "identity", codec)
-    views = f" --views {view}" if view else ""
+    views = f" --views {find_view(view)}" if view else ""
     return (
         f"Run `samdistill cache {split.record.dataset} --split {split.record.split} --features "
         f"{feature}{views}` to the end, or name only complete features by --feature."

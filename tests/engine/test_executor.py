@@ -58,6 +58,25 @@ def test_an_interrupt_ends_the_units_of_other_threads(tmp_path: Path) -> None:
     assert not PULSE.stopping
 
 
+def test_an_interrupt_ends_a_thread_that_waits_for_the_last_unit(tmp_path: Path) -> None:
+    class Interrupted(MarkStage):
+        def run(self, unit: WorkUnit) -> UnitReport:
+            raise KeyboardInterrupt
+
+    ended: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            LocalExecutor(overlap=2).run(Interrupted(tmp_path), make_units(1), Heard())
+        except KeyboardInterrupt as interrupt:
+            ended.append(interrupt)
+
+    driver = threading.Thread(target=run, daemon=True)
+    driver.start()
+    driver.join(30)
+    assert len(ended) == 1
+
+
 def test_overlapping_units_run_at_the_same_time(tmp_path: Path) -> None:
     meeting = threading.Barrier(2, timeout=30)
 

@@ -6,13 +6,14 @@ import pickle
 import msgspec
 import pytest
 
-from schemas.errors import IdentityError, UnknownNameError
+from schemas.errors import IdentityError, UnknownNameError, UsageError
 from schemas.features import (
     VIEWS,
     FeatureSpec,
     PreprocessSpec,
     TeacherSpec,
     TokenizeSpec,
+    checked_views,
     differing_fields,
     find_view,
     split_array_name,
@@ -101,3 +102,6 @@ def test_views_are_found_by_name() -> None:
     assert [find_view(view) for view in VIEWS] == ["identity", "hflip"]
     with pytest.raises(UnknownNameError, match="Did you mean hflip"):
         find_view("hfilp")
+    assert checked_views(["hflip", "identity"]) == ("identity", "hflip")
+    with pytest.raises(UsageError, match=r"expected names, as .*; got 'hflip'"):
+        checked_views("hflip")
