@@ -216,17 +216,14 @@ class BatchReader:
         out = stored.numpy().reshape(len(images.rows), *self._specs[name].stored_shape)
         work = []
         for number, view, mine in images.by_array():
-            work += (
-                self._index.splits[number]
-                .arrays[view][name]
-                .start(
-                    threads,
-                    images.rows,
-                    out,
-                    mine,
-                    verify=self._options.verify,
-                    name=lambda place: f"sample {images.keys[place]}",
-                )
+            array = self._index.splits[number].arrays[view][name]
+            work += array.start(
+                threads,
+                images.rows,
+                out,
+                mine,
+                verify=self._options.verify,
+                name=lambda place: f"sample {images.keys[place]}",
             )
         return work
 

@@ -184,13 +184,13 @@ def test_nothing_is_learned_from_a_whole_object_in_place_of_a_range(
     assert not store.requests._connected().direct.ready
 
 
-def test_a_refusal_of_the_client_too_is_no_reason_to_give_up(
+def test_a_refusal_of_the_client_too_is_told_and_no_reason_to_give_up(
     store: S3ObjectStore, proxy: tuple[str, Faults]
 ) -> None:
     _, faults = proxy
     read(store, 0, 1)
     faults.choose = lambda _request: "denied"
-    with pytest.raises(StorageError):
+    with pytest.raises(StorageError, match=r"cannot read .*a root/f: AccessDenied"):
         read(store, 0, 1)
     faults.choose = lambda _request: None
     assert store.requests._connected().direct.ready
@@ -239,16 +239,6 @@ def test_another_botocore_is_asked_itself() -> None:
     direct = DirectGets(client, session.get_credentials())
     assert direct.given_up
     assert not direct.ready
-
-
-def test_who_is_refused_altogether_is_told_so(
-    store: S3ObjectStore, proxy: tuple[str, Faults]
-) -> None:
-    _, faults = proxy
-    read(store, 0, 1)
-    faults.choose = lambda _request: "denied"
-    with pytest.raises(StorageError, match=r"cannot read .*a root/f: AccessDenied"):
-        read(store, 0, 1)
 
 
 def test_a_service_that_checks_signatures_accepts_them(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -95,19 +95,25 @@ def test_what_was_kept_stays_while_and_after_others_are_read(store: LocalObjectS
     assert torch.equal(images[0], expected)
 
 
+@pytest.fixture
+def made(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The size of each block of memory that a stream asks for."""
+    sizes: list[int] = []
+
+    def make(size: int) -> Any:
+        sizes.append(size)
+        return np.empty(size, dtype=np.uint8)
+
+    monkeypatch.setattr(buffers, "_page_aligned", make)
+    return sizes
+
+
 @pytest.mark.parametrize("prefetch", [1, 2])
 @pytest.mark.parametrize("pause", [0, 0.01])
 def test_no_more_batches_are_in_memory_than_allowed(
-    store: LocalObjectStore, monkeypatch: pytest.MonkeyPatch, prefetch: int, pause: float
+    store: LocalObjectStore, made: list[int], prefetch: int, pause: float
 ) -> None:
     """Neither for a caller who waits for the reader, nor for one whom the reader waits for."""
-    made: list[int] = []
-
-    def count(size: int) -> Any:
-        made.append(size)
-        return np.empty(size, dtype=np.uint8)
-
-    monkeypatch.setattr(buffers, "_page_aligned", count)
     for batch in make_stream(store, epochs=8, prefetch=prefetch):
         time.sleep(pause)
         del batch
@@ -118,16 +124,9 @@ def test_no_more_batches_are_in_memory_than_allowed(
 
 @pytest.mark.parametrize("prefetch", [1, 2])
 def test_no_batch_begins_while_all_the_room_is_taken(
-    store: LocalObjectStore, monkeypatch: pytest.MonkeyPatch, prefetch: int
+    store: LocalObjectStore, made: list[int], prefetch: int
 ) -> None:
     """The caller holds two, and those read ahead are there: one more would be one too many."""
-    made: list[int] = []
-
-    def count(size: int) -> Any:
-        made.append(size)
-        return np.empty(size, dtype=np.uint8)
-
-    monkeypatch.setattr(buffers, "_page_aligned", count)
     batches = iter(make_stream(store, epochs=8, prefetch=prefetch))
     held = [next(batches), next(batches)]
     time.sleep(0.2)
